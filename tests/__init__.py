@@ -1,0 +1,1 @@
+"""The tests: the real parts, over real HTTP and a real Redis."""
