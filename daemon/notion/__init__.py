@@ -1,0 +1,1 @@
+"""The one door to Notion, and what comes through it."""
