@@ -1,0 +1,154 @@
+"""The one door to the ledger's database: one engine, one thread, one transaction a question.
+
+SQLite runs in WAL mode with `BEGIN IMMEDIATE` and full syncs, so that a reader never blocks the writer, two writers
+never lose an update, and a commit that returned survives the machine. The only SQL that is not portable is here.
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from sqlalchemy import Connection, Engine, Table, create_engine, event, make_url
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DatabaseError, DataError, IntegrityError, ProgrammingError
+
+from daemon.ledger import migrate
+from daemon.ledger.tables import Base
+
+P = ParamSpec("P")
+T = TypeVar("T")
+BUSY_TIMEOUT_MS = 15_000
+CHUNK = 400
+"""Rows or ids in one statement: well below the number of variables any database allows."""
+
+
+class LedgerError(Exception):
+    """The ledger cannot be used. The message says why and what to do."""
+
+
+class Ledger:
+    """Opens the ledger and runs questions on it, one after the other, each in a transaction of its own."""
+
+    def __init__(self, url: str) -> None:
+        self._url = make_url(url)
+        self._engine = _make_engine(url)
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger")
+
+    async def open(self) -> None:
+        """Create or upgrade the tables. Raises LedgerError when the database cannot be used."""
+        await self._in_thread(self._open)
+
+    async def call(
+        self, question: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run `question(connection, ...)` in one transaction: all of it is committed, or none of it."""
+        return await self._in_thread(lambda: self._transact(lambda db: question(db, *args, **kwargs)))
+
+    async def close(self) -> None:
+        await self._in_thread(self._engine.dispose)
+        self._thread.shutdown(wait=True)
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        # A commit that has begun is finished even when its asker is cancelled: the answer is then dropped.
+        return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._thread, work))
+
+    def _transact(self, question: Callable[[Connection], T]) -> T:
+        try:
+            with self._engine.begin() as db:
+                return question(db)
+        except (IntegrityError, ProgrammingError, DataError):
+            raise  # mistakes of ours, not of the database
+        except DatabaseError as error:
+            raise LedgerError(self._explain(error)) from error
+
+    def _open(self) -> None:
+        self._make_folder()
+        try:
+            migrate.upgrade(self._engine)
+        except migrate.NewerLedgerError as error:
+            raise LedgerError(
+                f"{self._where()} was written by a newer version of notion-kv-sync ({error}). "
+                "Start that version again, or move the file away to begin with an empty ledger."
+            ) from error
+        except DatabaseError as error:
+            raise LedgerError(self._explain(error)) from error
+
+    def _make_folder(self) -> None:
+        if (
+            self._url.database
+            and self._url.drivername.startswith("sqlite")
+            and self._url.database != ":memory:"
+        ):
+            folder = Path(self._url.database).parent
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise LedgerError(
+                    f"the folder {folder} for the ledger cannot be made ({error.strerror}). "
+                    "Set DATA_DIR or LEDGER_DATABASE_URL to a place this user may write to."
+                ) from error
+
+    def _where(self) -> str:
+        return f"the ledger at {self._url.render_as_string(hide_password=True)}"
+
+    def _explain(self, error: DatabaseError) -> str:
+        cause = str(error.orig or error).strip()
+        hints = {
+            "readonly": "Give this user the right to write the file and its folder, or set DATA_DIR elsewhere.",
+            "unable to open": "Check that the folder exists and that this user may write to it, or set DATA_DIR.",
+            "disk is full": "Free some space on the volume; nothing was lost, work goes on when there is room.",
+            "locked": "Another process holds the file; stop it, or give this one a ledger of its own.",
+            "not a database": "The file is not a ledger; set LEDGER_DATABASE_URL or DATA_DIR to another place.",
+        }
+        hint = next((text for word, text in hints.items() if word in cause), "Check LEDGER_DATABASE_URL.")
+        return f"{self._where()} cannot be used: {cause}. {hint}"
+
+
+def upsert(
+    db: Connection, table: type[Base], rows: Sequence[Mapping[str, Any]], *, update: Iterable[str]
+) -> None:
+    """Insert rows; where the primary key is there already, set the columns named in `update` (none: keep)."""
+    columns = list(update)
+    target = table.__table__
+    assert isinstance(target, Table)
+    for start in range(0, len(rows), CHUNK):
+        insert = postgresql.insert if db.dialect.name == "postgresql" else sqlite.insert
+        statement = insert(target)
+        keys = [column.name for column in target.primary_key.columns]
+        if columns:
+            changes = {name: statement.excluded[name] for name in columns}
+            statement = statement.on_conflict_do_update(index_elements=keys, set_=changes)
+        else:
+            statement = statement.on_conflict_do_nothing(index_elements=keys)
+        db.execute(statement, list(rows[start : start + CHUNK]))
+
+
+def chunks(ids: Iterable[str]) -> Iterable[list[str]]:
+    """Ids in groups that fit one statement."""
+    everything = list(ids)
+    for start in range(0, len(everything), CHUNK):
+        yield everything[start : start + CHUNK]
+
+
+def _make_engine(url: str) -> Engine:
+    engine = create_engine(url, pool_pre_ping=not url.startswith("sqlite"))
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _configure_sqlite)
+        event.listen(engine, "begin", lambda db: db.exec_driver_sql("BEGIN IMMEDIATE"))
+    return engine
+
+
+def _configure_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+    """The driver opens no transaction before a SELECT unless told to leave transactions to us."""
+    connection.isolation_level = None
+    for pragma in (
+        f"busy_timeout={BUSY_TIMEOUT_MS}",
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "foreign_keys=ON",
+        "journal_size_limit=67108864",
+    ):
+        connection.execute(f"PRAGMA {pragma}").close()

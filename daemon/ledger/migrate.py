@@ -1,0 +1,54 @@
+"""Brings a ledger to this version's tables, with Alembic, in one transaction; several daemons may start at once."""
+
+from importlib import resources
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, inspect, text
+
+POSTGRES_LOCK = 5_126_418_337
+"""Any number of our own: only daemons that migrate the same ledger wait for each other."""
+
+
+class NewerLedgerError(Exception):
+    """The ledger was written by a newer version. The message is that version's migration."""
+
+
+def migrations_folder() -> Path:
+    """Where the migrations are: beside the package in a checkout, inside it once installed."""
+    package = Path(str(resources.files("daemon")))
+    installed = package / "_migrations"
+    return installed if installed.is_dir() else package.parent / "migrations"
+
+
+def config(db: Connection | None = None) -> Config:
+    """Alembic's configuration, without a file; `db` is the connection whose transaction it runs in."""
+    settings = Config()
+    settings.set_main_option("script_location", str(migrations_folder()).replace("%", "%%"))
+    settings.attributes["connection"] = db
+    return settings
+
+
+def upgrade(engine: Engine) -> None:
+    """Upgrade to the newest tables. Raises NewerLedgerError and leaves a newer ledger as it is."""
+    with engine.begin() as db:
+        if db.dialect.name == "postgresql":
+            db.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": POSTGRES_LOCK})
+        settings = config(db)
+        script = ScriptDirectory.from_config(settings)
+        present = current(db)
+        known = {revision.revision for revision in script.walk_revisions()}
+        if present is not None and present not in known:
+            raise NewerLedgerError(present)
+        if present != script.get_current_head():
+            command.upgrade(settings, "head")
+
+
+def current(db: Connection) -> str | None:
+    """The migration a database is at, or None where there is no ledger yet."""
+    if not inspect(db).has_table("alembic_version"):
+        return None
+    version: str | None = db.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    return version

@@ -1,0 +1,218 @@
+"""The ledger's tables. Times are unix seconds; those named `*_date` or `due_at` are on Notion's clock.
+
+Content lives in `snapshots`, away from `pages`, so that questions about every page never read a page's blocks.
+"""
+
+from typing import Any
+
+from sqlalchemy import Dialect, Float, ForeignKey, Index, Integer, LargeBinary, String, Text, TypeDecorator
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from daemon import jsontext
+
+
+class Json(TypeDecorator[Any]):
+    """JSON as text that any database can hold: a lone surrogate stays an escape."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
+        return None if value is None else jsontext.dumps(value)
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
+        return None if value is None else jsontext.loads(value)
+
+
+class Base(DeclarativeBase):
+    """All tables of the ledger."""
+
+
+class Meta(Base):
+    """Single facts: the ids of this ledger and of the key-value content, watermarks, a running force."""
+
+    __tablename__ = "meta"
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    value: Mapped[Any] = mapped_column(Json)
+
+
+class Source(Base):
+    """A configured source. One that left the settings stays, retired, so that its keys do too."""
+
+    __tablename__ = "sources"
+    name: Mapped[str] = mapped_column(String(200), primary_key=True)
+    ref: Mapped[str] = mapped_column(String(36), primary_key=True)
+    position: Mapped[int] = mapped_column(Integer)
+    retired: Mapped[bool] = mapped_column(default=False)
+    kind: Mapped[str | None] = mapped_column(String(20))
+    title: Mapped[Any] = mapped_column(Json, nullable=True)
+    data_source_ids: Mapped[Any] = mapped_column(Json, default=list)
+    checked_at: Mapped[float | None] = mapped_column(Float)
+    attempts: Mapped[int] = mapped_column(Integer, default=0)
+    next_try_at: Mapped[float | None] = mapped_column(Float)
+    problem: Mapped[str | None] = mapped_column(Text)
+
+
+class DataSource(Base):
+    """A data source whose rows are pages of the site, of a configured source or of a database inside a page."""
+
+    __tablename__ = "data_sources"
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    configured: Mapped[bool] = mapped_column(default=False)
+    watermark: Mapped[float | None] = mapped_column(Float)
+    listed_date: Mapped[float | None] = mapped_column(Float)
+    swept_at: Mapped[float | None] = mapped_column(Float)
+    attempts: Mapped[int] = mapped_column(Integer, default=0)
+    next_try_at: Mapped[float | None] = mapped_column(Float)
+    problem: Mapped[str | None] = mapped_column(Text)
+
+
+class Database(Base):
+    """A database found inside a synced page. `skipped`: Notion does not serve it (a linked view)."""
+
+    __tablename__ = "databases"
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    name: Mapped[Any] = mapped_column(Json, nullable=True)
+    data_source_ids: Mapped[Any] = mapped_column(Json, nullable=True)
+    skipped: Mapped[bool] = mapped_column(default=False)
+    checked_at: Mapped[float | None] = mapped_column(Float)
+    attempts: Mapped[int] = mapped_column(Integer, default=0)
+    next_try_at: Mapped[float | None] = mapped_column(Float)
+    problem: Mapped[str | None] = mapped_column(Text)
+
+
+class Page(Base):
+    """A page of the site: the newest sighting, the stored read, and the work owed.
+
+    `asked` counts the reasons, other than its own stamp, for which it was to be read: one that comes up while the
+    page is being read is not settled by that read. `rest_until`: a costly page is not read before.
+    """
+
+    __tablename__ = "pages"
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    # the newest sighting
+    seen_stamp: Mapped[str | None] = mapped_column(String(40))
+    seen_date: Mapped[float | None] = mapped_column(Float)
+    seen_body: Mapped[bytes | None] = mapped_column(LargeBinary)
+    listed_hash: Mapped[str | None] = mapped_column(String(64))
+    # the stored read
+    stamp: Mapped[str | None] = mapped_column(String(40))
+    read_date: Mapped[float | None] = mapped_column(Float)
+    trusted: Mapped[bool] = mapped_column(default=False)
+    content_hash: Mapped[str | None] = mapped_column(String(64))
+    read_hash: Mapped[str | None] = mapped_column(String(64))
+    cost_requests: Mapped[int] = mapped_column(Integer, default=0)
+    card: Mapped[Any] = mapped_column(Json)
+    shows: Mapped[Any] = mapped_column(Json, default=list)
+    # the work owed: null when nothing is
+    due_at: Mapped[float | None] = mapped_column(Float)
+    priority: Mapped[int] = mapped_column(Integer, default=0)
+    reason: Mapped[str] = mapped_column(String(40), default="")
+    asked: Mapped[int] = mapped_column(Integer, default=0)
+    rest_until: Mapped[float | None] = mapped_column(Float)
+    attempts: Mapped[int] = mapped_column(Integer, default=0)
+    problem: Mapped[str | None] = mapped_column(Text)
+    forced: Mapped[bool] = mapped_column(default=False)
+    swept_at: Mapped[float | None] = mapped_column(Float)
+    # its place on the site, as last settled
+    slug: Mapped[str | None] = mapped_column(Text)
+    source: Mapped[str | None] = mapped_column(String(200))
+
+    __table_args__ = (Index("pages_due", "due_at", "priority"),)
+
+
+class Snapshot(Base):
+    """The last good version of a page, whole: page object and block tree, packed."""
+
+    __tablename__ = "snapshots"
+    page_id: Mapped[str] = mapped_column(
+        String(36), ForeignKey("pages.id", ondelete="CASCADE"), primary_key=True
+    )
+    content: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class Link(Base):
+    """`parent` shows `child`: a source its page, a data source its rows, a page its child pages and databases.
+
+    `missing` is what is known of a child that its parent no longer lists, `since` when; until that is decided it
+    still counts.
+    """
+
+    __tablename__ = "links"
+    parent_id: Mapped[str] = mapped_column(String(250), primary_key=True)
+    child_id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(10))
+    position: Mapped[int] = mapped_column(Integer, default=0)
+    container_id: Mapped[str | None] = mapped_column(String(36))
+    missing: Mapped[str | None] = mapped_column(String(20))
+    since: Mapped[float | None] = mapped_column(Float)
+    held: Mapped[bool] = mapped_column(default=False)
+
+    __table_args__ = (Index("links_child", "child_id"), Index("links_container", "container_id"))
+
+
+class Gone(Base):
+    """A page that was found gone from a data source (empty: from the site): older listings must not bring it back."""
+
+    __tablename__ = "gone"
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    parent_id: Mapped[str] = mapped_column(String(36), primary_key=True, default="")
+    date: Mapped[float] = mapped_column(Float)
+
+
+class Copy(Base):
+    """A page shows a synced copy of a block that lives elsewhere."""
+
+    __tablename__ = "copies"
+    page_id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    original_id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    unshared: Mapped[bool] = mapped_column(default=False)
+
+    __table_args__ = (Index("copies_original", "original_id"),)
+
+
+class Original(Base):
+    """A synced block that copies show: the page it lives on (of this site or not) and that page's stamp."""
+
+    __tablename__ = "originals"
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    host_id: Mapped[str | None] = mapped_column(String(36))
+    stamp: Mapped[str | None] = mapped_column(String(40))
+    content_hash: Mapped[str | None] = mapped_column(String(64))
+    settle_at: Mapped[float | None] = mapped_column(Float)
+    checked_at: Mapped[float | None] = mapped_column(Float)
+
+    __table_args__ = (Index("originals_host", "host_id"),)
+
+
+class Record(Base):
+    """One key: the hash of what it should hold (null: nothing) and of what it does hold.
+
+    `written_owner_id` is whose content the key holds now: a page that moves to another key, and whoever takes the old
+    one, are written together.
+    """
+
+    __tablename__ = "records"
+    key: Mapped[str] = mapped_column(Text, primary_key=True)
+    kind: Mapped[str] = mapped_column(String(10))
+    owner_id: Mapped[str] = mapped_column(String(200))
+    written_owner_id: Mapped[str | None] = mapped_column(String(200))
+    level: Mapped[int] = mapped_column(Integer, default=0)
+    wanted: Mapped[str | None] = mapped_column(String(64))
+    written: Mapped[str | None] = mapped_column(String(64))
+    digest: Mapped[str | None] = mapped_column(String(40))
+    written_at: Mapped[float | None] = mapped_column(Float)
+    attempts: Mapped[int] = mapped_column(Integer, default=0)
+    next_try_at: Mapped[float | None] = mapped_column(Float)
+    problem: Mapped[str | None] = mapped_column(Text)
+
+    __table_args__ = (Index("records_owner", "owner_id"),)
+
+
+class CycleRow(Base):
+    """What a cycle did, for people: the last few hundred are kept."""
+
+    __tablename__ = "cycles"
+    id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=True)
+    started_at: Mapped[float] = mapped_column(Float)
+    summary: Mapped[Any] = mapped_column(Json)
