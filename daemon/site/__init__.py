@@ -1,0 +1,1 @@
+"""What the site reads, made from what Notion said: pure functions from pages to keys and values."""

@@ -1,0 +1,183 @@
+"""One page of the site: the value under `page:{slug}`, and what a tree of blocks tells of other pages."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from daemon.jsontext import content_hash, strip_noise
+from daemon.notion.ids import normalize_id
+from daemon.notion.values import (
+    LONG_TYPES,
+    REFERENCES_LISTED,
+    cover_url,
+    icon_value,
+    list_property,
+    page_title,
+    properties_of,
+    property_named,
+    property_value,
+    text_property,
+)
+from daemon.site.indexes import iso_ms
+from daemon.site.slugs import Child
+
+JsonObject = dict[str, Any]
+
+_OWN_FIELDS = frozenset({"slug", "visibility", "password", "excerpt", "tags", "fullwidth"})
+"""Names (case folded) of properties that have a field of their own in `meta`; so has every title."""
+
+_STAMP_TYPES = ("last_edited_time", "last_edited_by")
+
+
+def page_meta(page: Mapping[str, Any]) -> JsonObject:
+    """The part of `meta` that the page object tells by itself. Raises `PartialPageError`."""
+    return {
+        "notionId": normalize_id(page["id"]) or page["id"],
+        "title": page_title(page),
+        "visibility": text_property(page, "visibility") or "public",
+        "password": text_property(page, "password"),
+        "lastEdited": page.get("last_edited_time"),
+        "icon": icon_value(page),
+        "cover": cover_url(page),
+        "fullWidth": property_value(property_named(page, "fullWidth") or {}) is True,
+        "createdTime": page.get("created_time"),
+        "excerpt": text_property(page, "excerpt"),
+        "tags": list_property(page, "tags"),
+        "properties": {
+            name: property_value(prop)
+            for name, prop in properties_of(page).items()
+            if prop.get("type") != "title" and name.casefold() not in _OWN_FIELDS
+        },
+    }
+
+
+def build_bundle(  # noqa: PLR0913 - everything that is known of one page comes together here
+    page: Mapping[str, Any],
+    blocks: Sequence[JsonObject],
+    *,
+    slug: str,
+    type: str,
+    parent_slug: str | None,
+    child_pages: Sequence[Mapping[str, Any]],
+    titles: Mapping[str, str],
+    synced_at: datetime,
+) -> JsonObject:
+    """The value under `page:{slug}`.
+
+    `blocks`: as read, with `__children`. `child_pages`: `{"id", "title", "slug"}` in reading order.
+    `titles`: the present titles of the pages that the tree's `child_page` blocks point to. Nothing passed
+    in is touched.
+    """
+    own = page_meta(page)
+    after_full_width = {"type": type, "parentSlug": parent_slug}
+    meta: JsonObject = {"slug": slug}
+    for name, value in own.items():
+        meta[name] = value
+        if name == "fullWidth":
+            meta.update(after_full_width)
+    if child_pages:
+        meta["childPages"] = [{"id": c["id"], "title": c["title"], "slug": c["slug"]} for c in child_pages]
+    return {"meta": meta, "blocks": _present(blocks, titles), "syncedAt": iso_ms(synced_at)}
+
+
+def walk(blocks: Iterable[JsonObject], *, into_copies: bool = True) -> Iterator[JsonObject]:
+    """Every block of the tree in reading order, with or without what synced copies show. Any depth."""
+    pending = list(blocks)[::-1]
+    while pending:
+        block = pending.pop()
+        yield block
+        children = block.get("__children")
+        if children and (into_copies or _copied_from(block) is None):
+            pending.extend(reversed(children))
+
+
+def child_pointers(blocks: Iterable[JsonObject]) -> list[Child]:
+    """The child pages and databases of this page, in reading order.
+
+    Those that a synced copy shows are not among them: they belong to the original's page.
+    """
+    pointers: list[Child] = []
+    for block in walk(blocks, into_copies=False):
+        if block.get("type") == "child_page":
+            pointers.append(Child(block["id"], "page"))
+        elif block.get("type") == "child_database":
+            pointers.append(Child(block["id"], "database"))
+    return pointers
+
+
+def child_page_ids(blocks: Iterable[JsonObject]) -> list[str]:
+    """The pages whose titles the tree shows: every `child_page`, those in synced copies too, each once."""
+    return list(dict.fromkeys(block["id"] for block in walk(blocks) if block.get("type") == "child_page"))
+
+
+def synced_originals(blocks: Iterable[JsonObject]) -> list[str]:
+    """The ids of the synced blocks whose original is on this page (not inside a copy of something else)."""
+    return [block["id"] for block in walk(blocks, into_copies=False) if _is_original(block)]
+
+
+def synced_copies(blocks: Iterable[JsonObject]) -> list[str]:
+    """The ids of the originals that this tree shows copies of, copies inside copies too, each once."""
+    return list(dict.fromkeys(filter(None, map(_copied_from, walk(blocks)))))
+
+
+def listing_hash(page: Mapping[str, Any]) -> str:
+    """A hash over what a listing tells of a page, stamps and addresses of Notion's apart.
+
+    Two listings with the same stamp and another hash mean that a formula, a rollup or the far side of a
+    relation changed. A page object whose long values were completed has the hash of the one that a listing
+    cuts short.
+    """
+    meta = page_meta(strip_noise({**page, "properties": _as_listed(page)}))
+    for stamp in ("notionId", "lastEdited", "createdTime"):
+        del meta[stamp]
+    return content_hash(meta)
+
+
+def _as_listed(page: Mapping[str, Any]) -> JsonObject:
+    properties = properties_of(page)
+    return {name: _cut(prop) for name, prop in properties.items() if prop.get("type") not in _STAMP_TYPES}
+
+
+def _cut(prop: JsonObject) -> JsonObject:
+    kind = prop.get("type")
+    if kind not in LONG_TYPES or len(prop.get(kind) or ()) <= REFERENCES_LISTED:
+        return prop
+    return {**prop, kind: prop[kind][:REFERENCES_LISTED]}
+
+
+def _copied_from(block: JsonObject) -> str | None:
+    """The id of the original when the block is a synced copy."""
+    if block.get("type") != "synced_block":
+        return None
+    origin = (block.get("synced_block") or {}).get("synced_from")
+    return origin.get("block_id") if origin else None
+
+
+def _is_original(block: JsonObject) -> bool:
+    return block.get("type") == "synced_block" and not (block.get("synced_block") or {}).get("synced_from")
+
+
+def _present(blocks: Sequence[JsonObject], titles: Mapping[str, str]) -> list[JsonObject]:
+    """The tree as the site gets it: a copy where it differs, the very same objects elsewhere."""
+    top: list[JsonObject] = []
+    pending: list[tuple[Sequence[JsonObject], list[JsonObject]]] = [(blocks, top)]
+    while pending:
+        given, made = pending.pop()
+        for block in given:
+            fresh = _present_block(block, titles)
+            children = fresh.get("__children")
+            if children:
+                below: list[JsonObject] = []
+                fresh = {**fresh, "__children": below}
+                pending.append((children, below))
+            made.append(fresh)
+    return top
+
+
+def _present_block(block: JsonObject, titles: Mapping[str, str]) -> JsonObject:
+    if "request_id" in block:
+        block = {name: value for name, value in block.items() if name != "request_id"}
+    title = titles.get(block["id"]) if block.get("type") == "child_page" else None
+    if title is None:
+        return block
+    return {**block, "child_page": {**(block.get("child_page") or {}), "title": title}}
