@@ -1,0 +1,147 @@
+"""Pure: from the facts of all pages to the keys there should be, each with the hash of what it should hold.
+
+The hash is taken over what goes into a value, not over the value: so a key can be compared without rendering it, and
+values are rendered only when they are written.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+from operator import itemgetter
+from typing import Any
+
+from daemon.jsontext import content_hash
+from daemon.ledger.records import SiteFacts, Wanted
+from daemon.site.bundle import build_bundle
+from daemon.site.indexes import database_bundle, key_database, key_index, key_page, source_index
+from daemon.site.slugs import Layout, Place, lay_out
+
+LISTS_LEVEL = 1_000_000
+"""Indexes and database bundles are written after the pages that they name."""
+
+
+@dataclass
+class Composition:
+    """The site as it should be now. `wanted`: key -> what it should hold."""
+
+    facts: SiteFacts
+    layout: Layout
+    wanted: dict[str, Wanted] = field(default_factory=dict)
+
+    def is_published(self, page_id: str) -> bool:
+        """Whether a page has its key: it has a settled slug and was read whole at least once."""
+        place = self.layout.places.get(page_id)
+        return place is not None and place.settled and page_id in self.facts.reads
+
+    def child_pages(self, page_id: str) -> list[dict[str, str]]:
+        """The published child pages of a page, in reading order."""
+        children = (child.id for child in self.facts.pages[page_id].children if child.kind == "page")
+        return [
+            {"id": child, "title": self._title(child), "slug": self.layout.places[child].slug}
+            for child in children
+            if self.is_published(child)
+        ]
+
+    def titles(self, page_id: str) -> dict[str, str]:
+        """The present titles of all pages that a page's blocks point to."""
+        shown = [child.id for child in self.facts.pages[page_id].children if child.kind == "page"]
+        shown += self.facts.reads[page_id].shows
+        return {page: self._title(page) for page in shown if page in self.facts.reads}
+
+    def listed(self, pages: Iterable[str]) -> list[tuple[str, str, dict[str, Any]]]:
+        """(slug, page id, card) of the published ones among these pages, for an index or a database bundle."""
+        published = (page for page in dict.fromkeys(pages) if self.is_published(page))
+        return [(self.layout.places[page].slug, page, self.facts.cards[page]) for page in published]
+
+    def members(self, name: str) -> list[str]:
+        """The rows of a source, or its page. A retired source counts only where no configured one has its name."""
+        return self._members.get(name, [])
+
+    @cached_property
+    def _members(self) -> dict[str, list[str]]:
+        members: dict[str, list[str]] = {}
+        for source in self.facts.sources:
+            named = members.setdefault(source.name, [])
+            named += [source.page_id] if source.page_id else []
+            named += _rows(self.facts, source.data_source_ids)
+        return {name: list(dict.fromkeys(pages)) for name, pages in members.items()}
+
+    def rows_of(self, database_id: str) -> list[str]:
+        """The rows of a database inside a page."""
+        return _rows(self.facts, self.facts.databases[database_id].data_source_ids)
+
+    def render_page(
+        self, page: dict[str, Any], blocks: list[dict[str, Any]], now: datetime
+    ) -> dict[str, Any]:
+        """The value of a page's key."""
+        place = self.layout.places[page["id"]]
+        return build_bundle(
+            page,
+            blocks,
+            slug=place.slug,
+            type=place.type,
+            parent_slug=place.parent_slug,
+            child_pages=self.child_pages(page["id"]),
+            titles=self.titles(page["id"]),
+            synced_at=now,
+        )
+
+    def render_list(self, kind: str, owner_id: str, now: datetime) -> dict[str, Any]:
+        """The value of an index or of a database bundle."""
+        if kind == "index":
+            return source_index(self.listed(self.members(owner_id)), now)
+        name = self.facts.database_names.get(owner_id, "")
+        return database_bundle(owner_id, name, self.listed(self.rows_of(owner_id)), now)
+
+    def _title(self, page_id: str) -> str:
+        return str(self.facts.cards[page_id].get("title") or "")
+
+
+def compose(facts: SiteFacts, written_keys: Iterable[str] = ()) -> Composition:
+    """The keys there should be. `written_keys`: lists among them are kept up to date even while rows are unread."""
+    site = Composition(facts, lay_out(facts.sources, facts.rows, facts.databases, facts.pages))
+    written = set(written_keys)
+    for page_id, place in site.layout.places.items():
+        if site.is_published(page_id):
+            site.wanted[key_page(place.slug)] = Wanted("page", page_id, place.level, _page_hash(site, place))
+    for source in facts.sources:
+        _want_index(site, source.name, source.listed or source.stuck, written)
+    for database_id in site.layout.databases:
+        _want_database(site, database_id, written)
+    return site
+
+
+def _page_hash(site: Composition, place: Place) -> str:
+    read = site.facts.reads[place.id]
+    own = [read.content_hash, read.stamp, place.slug, place.type, place.parent_slug]
+    return content_hash([*own, site.child_pages(place.id), sorted(site.titles(place.id).items())])
+
+
+def _want_index(site: Composition, name: str, listed: bool, written: set[str]) -> None:
+    key, pages = key_index(name), site.members(name)
+    if key not in site.wanted and (key in written or (listed and _all_read(site.facts, pages))):
+        site.wanted[key] = Wanted("index", name, LISTS_LEVEL, _list_hash(site, pages))
+
+
+def _want_database(site: Composition, database_id: str, written: set[str]) -> None:
+    database, key = site.facts.databases.get(database_id), key_database(database_id)
+    if database is None or not database.data_source_ids:
+        return
+    rows = site.rows_of(database_id)
+    if key in written or (database.listed and _all_read(site.facts, rows)):
+        name = site.facts.database_names.get(database_id, "")
+        site.wanted[key] = Wanted("database", database_id, LISTS_LEVEL, _list_hash(site, rows, name))
+
+
+def _list_hash(site: Composition, pages: Iterable[str], *more: str) -> str:
+    """Over what lists show of their members; the order follows from it."""
+    return content_hash([more, sorted(site.listed(pages), key=itemgetter(1))])
+
+
+def _rows(facts: SiteFacts, data_source_ids: Iterable[str]) -> list[str]:
+    return [row for ds in data_source_ids for row in facts.rows.get(ds, ()) if row in facts.pages]
+
+
+def _all_read(facts: SiteFacts, pages: Iterable[str]) -> bool:
+    return all(facts.pages[page].listed or facts.pages[page].stuck for page in pages if page in facts.pages)

@@ -1,0 +1,328 @@
+"""One cycle: look for changes, read what is due for at most one poll interval, work out the keys, write them.
+
+Every step is decided from the ledger and may be repeated, so a kill, an outage or a second trigger at any moment only
+means that the next cycle has more to do. What is not read in time stays in the ledger; a full sync is a backlog that
+many cycles work off, and an edit never waits for it.
+"""
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+from sqlalchemy import Connection
+
+from daemon.clock import Clock
+from daemon.kv.base import KV, KVError
+from daemon.ledger import cycles, meta, records, sources, work
+from daemon.ledger.ledger import Ledger
+from daemon.ledger.meta import Fact
+from daemon.notion.api import NotionApi
+from daemon.notion.errors import NotionError
+from daemon.sync.compose import Composition, compose
+from daemon.sync.evidence import Inquiry
+from daemon.sync.feeds import STOPS_THE_RUN, Feeds
+from daemon.sync.plan import Trust
+from daemon.sync.publish import Published, Publisher, Standing
+from daemon.sync.reader import Reader, Tally
+from daemon.sync.sweep import Sweep
+from daemon.sync.whereabouts import Whereabouts
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass
+class Summary:
+    """What one cycle did. Durations in seconds; `lag_seconds`: of the oldest edit first published in it."""
+
+    started_at: float
+    looked: bool
+    duration_seconds: float = 0.0
+    found: int = 0
+    read: int = 0
+    failed: int = 0
+    removed: int = 0
+    written: Counter[str] = field(default_factory=Counter)
+    deleted: int = 0
+    refused: int = 0
+    batches: int = 0
+    notion_requests: int = 0
+    kv_commands: int = 0
+    due: int = 0
+    pending: int = 0
+    problem: str | None = None
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing at all was done but looking."""
+        return not (self.read or self.failed or self.written or self.deleted or self.removed or self.problem)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for the ledger, the log and people."""
+        return {
+            **self.__dict__,
+            "written": dict(self.written),
+            "duration_seconds": round(self.duration_seconds, 3),
+        }
+
+
+class Cycle:
+    """The parts of the daemon that do the work, in the order in which they do it."""
+
+    def __init__(
+        self, api: NotionApi, ledger: Ledger, kv: KV, trust: Trust, clock: Clock, heartbeat_seconds: float
+    ) -> None:
+        self._api = api
+        self._ledger = ledger
+        self._kv = kv
+        self._clock = clock
+        self.feeds = Feeds(api, ledger, trust, clock)
+        whereabouts = Whereabouts(api, ledger, trust)
+        self.reader = Reader(api, ledger, trust, clock, whereabouts)
+        self.inquiry = Inquiry(api, ledger, trust, clock, self.feeds, whereabouts)
+        self.publisher = Publisher(kv, ledger, clock, heartbeat_seconds)
+        self.site: Composition | None = None
+        self.sweep = Sweep(api, ledger, trust, self.feeds, self.inquiry, whereabouts)
+        self.changed = True
+        """Whether the ledger may say something new about the site since it was last worked out."""
+        self._inquiring: asyncio.Task[int] | None = None
+        self._hurrying = asyncio.Event()
+
+    async def run(self, deadline: float, *, look: bool = True, only: str | None = None) -> Summary:
+        """One cycle; reading ends at the (monotonic) deadline. Raises NotionError only when the run must stop.
+
+        `only` restricts looking and reading to one source, or to `children`: what is below the sources.
+        """
+        summary = Summary(self._clock.now().timestamp(), look)
+        began, requests, commands = self._clock.monotonic(), self._api.requests, self._kv.commands
+        self.reader.stopped_by = None
+        try:
+            if look:
+                summary.found = await self._look(summary, only)
+            await self._read_until(deadline, only)
+        finally:
+            await self._settle(summary)
+            summary.duration_seconds = self._clock.monotonic() - began
+            summary.notion_requests = self._api.requests - requests
+            summary.kv_commands = self._kv.commands - commands
+        if self.reader.stopped_by is not None:
+            raise self.reader.stopped_by
+        return summary
+
+    async def _look(self, summary: Summary, only: str | None) -> int:
+        try:
+            return await self.feeds.poll(only)
+        except STOPS_THE_RUN:
+            raise
+        except NotionError as error:
+            summary.problem = f"{error} {error.hint}"
+            log.warning("looking for changes failed", action="poll_failed", error=str(error), hint=error.hint)
+            return 0
+
+    async def _read_until(self, deadline: float, only: str | None) -> None:
+        """Read what is due, and ask what came up beside it, until nothing is left or the deadline."""
+        self.reader.begin(only)
+        self.reader.wants_inquiry = True
+        hurry = asyncio.ensure_future(self._hurrying.wait())
+        try:
+            await self._read_beside(deadline, hurry)
+        finally:
+            hurry.cancel()
+
+    def hurry(self) -> None:
+        """The daemon is to stop: end reading now, write what is there."""
+        self._hurrying.set()
+
+    async def _read_beside(self, deadline: float, hurry: asyncio.Future[Any]) -> None:
+        while self._clock.monotonic() < deadline and self.reader.stopped_by is None and not hurry.done():
+            await self.reader.top_up()
+            self._inquire()
+            tasks: set[asyncio.Task[Any]] = {
+                *self.reader.tasks,
+                *([self._inquiring] if self._inquiring else []),
+            }
+            if not tasks:
+                return
+            left = deadline - self._clock.monotonic()
+            await asyncio.wait({*tasks, hurry}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+
+    def _inquire(self) -> None:
+        """Have what only a question can tell looked into: new databases, absences, homes of synced blocks."""
+        if self._inquiring is not None and self._inquiring.done():
+            task, self._inquiring = self._inquiring, None
+            error = task.exception()
+            if isinstance(error, STOPS_THE_RUN):
+                self.reader.stopped_by = error
+            elif isinstance(error, NotionError):
+                log.warning("questions left open", action="inquiry_failed", error=str(error), hint=error.hint)
+            elif error is not None:
+                raise error
+        if self._inquiring is None and self.reader.wants_inquiry and self.reader.stopped_by is None:
+            self.reader.wants_inquiry = False
+            self._inquiring = asyncio.create_task(self._ask_around(), name="inquiry")
+
+    async def _ask_around(self) -> int:
+        asked = await self.feeds.discover()
+        removed = await self.inquiry.explain_absences()
+        await self.inquiry.place_originals()
+        self.changed = self.changed or bool(asked or removed)
+        return asked + removed
+
+    async def _settle(self, summary: Summary) -> None:
+        """From what is in the ledger to what is in the store."""
+        tally, self.reader.tally = self.reader.tally, Tally()
+        summary.read, summary.failed = tally.read, tally.failed
+        now = self._api.notion_now()
+        site = self.site
+        if site is None or self.changed or summary.found or tally.is_news:
+            self.changed = False
+            fresh, summary.removed = await self._ledger.call(self.compose, now)
+            self.site = site = fresh
+        self._note(summary, await self.publisher.publish(site))
+        if self.publisher.is_unsearched and await self._is_all_there():
+            await self.publisher.find_leftovers(site)
+            self._note(summary, await self.publisher.publish(site))
+        left = await self._ledger.call(work.backlog, now)
+        summary.due = left.due
+        summary.pending = await self._ledger.call(records.pending_count)
+        summary.problem = summary.problem or self.publisher.problem
+
+    @staticmethod
+    def compose(db: Connection, notion_now: float) -> tuple[Composition, int]:
+        """Work out the site from the ledger and keep what should be; forget pages that have no place any more."""
+        facts = records.load_site(db)
+        site = compose(facts, records.written_keys(db))
+        places = site.layout.places
+        settled = {page: (place.slug, place.source) for page, place in places.items() if place.settled}
+        records.store_places(db, settled, facts.pages)
+        records.store_wanted(db, site.wanted)
+        removed = records.forget_pages(db, [page for page in facts.pages if page not in places], notion_now)
+        sources.forget_unused(db)
+        return site, removed
+
+    @staticmethod
+    def _note(summary: Summary, published: Published) -> None:
+        summary.written += published.written
+        summary.deleted += published.deleted
+        summary.refused += published.refused
+        summary.batches += published.batches
+
+    @staticmethod
+    def compose_only(db: Connection) -> Composition:
+        """The site as the ledger has it, for looking at: nothing is changed."""
+        return compose(records.load_site(db), records.written_keys(db))
+
+    async def start(self) -> None:
+        """Before the first cycle: find out whether the store is the one that the ledger wrote."""
+        try:
+            await self.publisher.check_store()
+        except KVError as error:
+            log.warning(
+                "the key-value store does not answer yet",
+                action="store_failed",
+                error=str(error),
+                hint=error.hint,
+            )
+
+    async def abandon(self) -> None:
+        """Drop what is in flight: none of it is stored, all of it is still due."""
+        await self.reader.stop()
+        if self._inquiring is not None:
+            self._inquiring.cancel()
+            await asyncio.gather(self._inquiring, return_exceptions=True)
+
+    async def stop(self) -> None:
+        """Abandon what is in flight and give the store back."""
+        await self.abandon()
+        await self.publisher.release()
+
+    async def begin_force(self) -> None:
+        """Have everything read again and every key rewritten; one that is under way goes on instead."""
+
+        def question(db: Connection) -> bool:
+            if meta.get(db, Fact.FORCE_STARTED_AT) is not None:
+                return False
+            meta.put(db, Fact.FORCE_STARTED_AT, self._clock.now().timestamp())
+            work.force_all(db)
+            return True
+
+        began = await self._ledger.call(question)
+        log.info("full sync " + ("begins" if began else "goes on"), action="force")
+
+    async def end_force(self) -> None:
+        """When every page was read again, have the lists rewritten too: then the full sync is over."""
+
+        def question(db: Connection) -> bool:
+            if meta.get(db, Fact.FORCE_STARTED_AT) is None or work.forced_left(db):
+                return False
+            records.rewrite(db, kinds=("index", "database"))
+            meta.put(db, Fact.FORCE_STARTED_AT, None)
+            return True
+
+        if await self._ledger.call(question):
+            log.info("full sync is over", action="force_done")
+
+    def can_go_on(self) -> bool:
+        """Whether another cycle right away could do something: nobody told us to wait."""
+        paused = self._clock.monotonic() < self.publisher.paused_until or self.on_standby
+        return not self.reader.gave_up and self.reader.stopped_by is None and not paused
+
+    async def is_done(self, only: str | None = None) -> bool:
+        """Whether nothing is left (in one part of the site) that could be done now."""
+
+        def question(db: Connection) -> bool:
+            left = work.due(db, self._api.notion_now(), 1, only=only)
+            return not left and not records.pending(db, self._clock.now().timestamp())
+
+        return not self.reader.in_flight and self._inquiring is None and await self._ledger.call(question)
+
+    async def republish(self, *, everything: bool = True) -> int:
+        """Write what the ledger holds, without a request to Notion. Out: how many keys. Raises KVError."""
+        self.publisher.may_claim = lambda: True
+        site, _ = await self._ledger.call(self.compose, self._clock.now().timestamp())
+        if everything:
+            await self._ledger.call(records.rewrite)
+        done = await self.publisher.publish(site)
+        if self.publisher.error is not None:
+            raise self.publisher.error
+        return done.written.total()
+
+    async def keep(self, summary: Summary) -> None:
+        """Log a cycle in one line and keep it for people. Idle ones are not worth a row."""
+        log.info("cycle", action="cycle", **summary.as_dict())
+        if not summary.is_idle:
+            await self._ledger.call(cycles.keep, summary.started_at, summary.as_dict())
+
+    @property
+    def on_standby(self) -> bool:
+        return self.publisher.standing is Standing.STANDBY
+
+    async def _is_all_there(self) -> bool:
+        """Whether the whole site has been read and written."""
+        waiting = await self._ledger.call(records.pending_count, refused=False)
+        return not waiting and await self.first_sync_done()
+
+    async def first_sync_done(self) -> bool:
+        """Whether everything was read once since this ledger began; remembered when it is."""
+
+        def question(db: Connection) -> bool:
+            if meta.get(db, Fact.FIRST_SYNC_AT) is not None:
+                return True
+            listed = all(row.listed_date is not None or row.attempts for row in sources.data_sources(db))
+            known = all(
+                row.kind is not None or row.attempts for row in sources.sources(db) if not row.retired
+            )
+            resolved = all(
+                row.data_source_ids is not None or row.skipped or row.attempts
+                for row in sources.databases(db)
+            )
+            left = work.backlog(db, self._api.notion_now())
+            if not (listed and known and resolved) or left.unread:
+                return False
+            if records.pending_count(db, refused=False):
+                return False
+            meta.put(db, Fact.FIRST_SYNC_AT, self._clock.now().timestamp())
+            return True
+
+        return await self._ledger.call(question)

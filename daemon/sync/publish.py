@@ -1,0 +1,414 @@
+"""Writes what differs: records to the key-value store, in atomic batches, by the one daemon that owns it.
+
+A batch holds every key that one change touches (a page that moves leaves its old key in the same breath), is applied
+by one script only while `sync:owner` still carries our fencing token, and is marked in the ledger afterwards: killed
+in between, it is simply written again.
+"""
+
+import hashlib
+import uuid
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any
+
+import structlog
+from sqlalchemy import Connection
+
+from daemon import jsontext
+from daemon.clock import Clock
+from daemon.kv.base import (
+    KV,
+    MAX_BATCH_BYTES,
+    KVError,
+    KVQuotaExceeded,
+    KVUnavailable,
+    KVValueTooLarge,
+    Owner,
+    Write,
+)
+from daemon.ledger import meta, records
+from daemon.ledger.ledger import Ledger, chunks
+from daemon.ledger.meta import Fact
+from daemon.ledger.records import Pending
+from daemon.notion.ids import normalize_id
+from daemon.sync.compose import Composition
+
+log = structlog.get_logger(__name__)
+STATUS_KEY = "sync:status"
+BACK_OFF_FIRST_SECONDS = 5.0
+BACK_OFF_LONGEST_SECONDS = 60.0
+QUOTA_BACK_OFF_SECONDS = 900.0
+"""How long a store that refuses for reasons of quota or capacity is left alone."""
+TAKE_OVER_AFTER_HEARTBEATS = 3.0
+DELETIONS_LEVEL = 2_000_000
+STATUS_BYTES = 8_192
+"""Room for `sync:status`, which travels with a batch."""
+
+
+class Standing(StrEnum):
+    """Whether this daemon may write. `NEW`: it has not written yet and takes the store with its first write."""
+
+    NEW = "new"
+    OWNER = "owner"
+    STANDBY = "standby"
+
+
+@dataclass
+class Published:
+    """What one round of writing did."""
+
+    written: Counter[str] = field(default_factory=Counter)
+    deleted: int = 0
+    refused: int = 0
+    batches: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    """A pending key, rendered."""
+
+    row: Pending
+    write: Write
+
+    @property
+    def digest(self) -> str | None:
+        value = self.write.value
+        return None if value is None else hashlib.sha1(value.encode(), usedforsecurity=False).hexdigest()
+
+
+class Publisher:
+    """The one writer. `problem` says why nothing is written, `paused_until` (monotonic) until when."""
+
+    def __init__(self, kv: KV, ledger: Ledger, clock: Clock, heartbeat_seconds: float) -> None:
+        self._kv = kv
+        self._ledger = ledger
+        self._clock = clock
+        self._heartbeat_seconds = heartbeat_seconds
+        self._owner: Owner | None = None
+        self._in_doubt = False
+        self._is_full = False
+        self._failures = 0
+        self._last_beat = clock.monotonic()
+        self.daemon_id = uuid.uuid4().hex
+        self.standing = Standing.NEW
+        self.problem: str | None = None
+        self.error: KVError | None = None
+        self.paused_until = float("-inf")
+        self.status_text: Callable[[], str] = lambda: "{}"
+        self.may_claim: Callable[[], bool] = lambda: True
+        """Whether Notion has answered since the start: a daemon that it refuses must not push another aside."""
+        self.is_unsearched = False
+        """Whether the store was filled by somebody else, who may have left pages of ours under other slugs."""
+
+    # Whose store it is -------------------------------------------------------------------------------------------
+
+    async def check_store(self) -> None:
+        """At start: is this the store, with the content, that the ledger wrote? If not, everything is written anew."""
+        await self._compare(await self._kv.read_owner())
+
+    async def _compare(self, owner: Owner | None) -> str:
+        """The content id to write under; forgets what was written when the store is not the one we know."""
+
+        def question(db: Connection) -> tuple[str, bool, bool]:
+            content_id, ledger_id = meta.get(db, Fact.CONTENT_ID), ledger_identity(db)
+            if owner is not None and (owner.ledger_id, owner.content_id) == (ledger_id, content_id):
+                return str(content_id), False, bool(meta.get(db, Fact.STORE_UNSEARCHED))
+            known = records.written_any(db)
+            records.forget_written(db)
+            meta.put(db, Fact.STORE_UNSEARCHED, True)
+            if content_id is None or owner is not None or known:
+                content_id = uuid.uuid4().hex
+                meta.put(db, Fact.CONTENT_ID, content_id)
+            return str(content_id), known, True
+
+        content_id, rewritten, self.is_unsearched = await self._ledger.call(question)
+        if rewritten:
+            log.warning(
+                "the key-value store is not the one this ledger wrote: every key is written again",
+                action="store_changed",
+            )
+        return content_id
+
+    async def _claim(self) -> bool:
+        """Take the store with the next fencing token. False: not entitled to, or somebody else was quicker."""
+        if not self.may_claim():
+            return False
+        present = await self._kv.read_owner()
+        content_id = await self._compare(present)
+        ledger_id = await self._ledger.call(ledger_identity)
+        token = (present.token if present else 0) + 1
+        mine = Owner(token, self.daemon_id, ledger_id, content_id, self._clock.now().timestamp())
+        if not await self._kv.claim(mine, present):
+            return False
+        self._owner, self.standing, self._in_doubt = mine, Standing.OWNER, False
+        log.info("owns the key-value store", action="owner", token=token)
+        return True
+
+    async def may_write(self) -> bool:
+        """Own the store, taking it if it was never tried; in standby look whether it became free."""
+        if self.standing is Standing.OWNER:
+            return not self._in_doubt or await self._renew()
+        if self.standing is Standing.STANDBY and not await self._is_free():
+            return False
+        return await self._claim()
+
+    async def _renew(self) -> bool:
+        """After a batch without an answer: it may still arrive, so it must find another token than ours."""
+        present = await self._kv.read_owner()
+        if present is not None and present.daemon_id != self.daemon_id:
+            self._stand_by()
+            return False
+        return await self._claim()
+
+    async def _is_free(self) -> bool:
+        present = await self._kv.read_owner()
+        if present is None or present.released or present.daemon_id == self.daemon_id:
+            return True
+        age = self._clock.now().timestamp() - present.heartbeat
+        return age > TAKE_OVER_AFTER_HEARTBEATS * self._heartbeat_seconds
+
+    def _stand_by(self) -> None:
+        self._owner, self.standing = None, Standing.STANDBY
+        log.warning("another daemon writes to this store: standing by", action="standby")
+
+    async def heartbeat(self) -> None:
+        """Show that the owner lives, and find out whether it still owns. Costs one command."""
+        if (
+            self._clock.monotonic() - self._last_beat < self._heartbeat_seconds
+            or self.standing is Standing.STANDBY
+        ):
+            return
+        self._last_beat = self._clock.monotonic()
+        try:
+            if self._owner is None:
+                await self._claim()
+            elif await self.may_write():
+                await self._apply([])
+        except KVError as error:
+            self._back_off(error)
+
+    async def release(self) -> None:
+        """On a clean exit: whoever comes next need not wait for our heartbeat to grow old."""
+        if self._owner is None:
+            return
+        leaving = replace(self._owner, heartbeat=self._clock.now().timestamp(), released=True)
+        self._owner = None
+        try:
+            await self._kv.apply([], leaving)
+        except KVError as error:
+            log.warning("ownership could not be released", action="release_failed", error=str(error))
+
+    # Writing -----------------------------------------------------------------------------------------------------
+
+    async def publish(self, site: Composition) -> Published:
+        """Write every key that differs. Never raises for what the store does: it is tried again next cycle."""
+        done = Published()
+        if self._clock.monotonic() >= self.paused_until:
+            self._is_full = False
+            await self._try_to_write(site, done)
+        if self._is_full:
+            await self._try_to_write(site, done, deletions_only=True)
+        return done
+
+    async def _try_to_write(
+        self, site: Composition, done: Published, *, deletions_only: bool = False
+    ) -> None:
+        now = self._clock.now().timestamp()
+        try:
+            groups = list(grouped(await self._ledger.call(records.pending, now)))
+            if deletions_only:
+                groups = [group for group in groups if all(row.wanted is None for row in group)]
+            if groups and await self.may_write():
+                await self._write_all(site, groups, done)
+                if not deletions_only:
+                    self._failures, self.problem, self.error = 0, None, None
+        except KVError as error:
+            # Full of data it still takes deletions; a store that refuses even those is out of requests.
+            self._is_full = isinstance(error, KVQuotaExceeded) and not deletions_only
+            self._back_off(error)
+
+    async def _write_all(self, site: Composition, groups: list[list[Pending]], done: Published) -> None:
+        batch: list[list[_Item]] = []
+        size = 0
+        for group in groups:
+            items = await self._render(site, group)
+            group_size = sum(item.write.size_bytes for item in items)
+            if batch and size + group_size > MAX_BATCH_BYTES - STATUS_BYTES:
+                await self._write(batch, done)
+                batch, size = [], 0
+            if items:
+                batch.append(items)
+                size += group_size
+            if self.standing is not Standing.OWNER:
+                return
+        if batch:
+            await self._write(batch, done)
+
+    async def _write(self, groups: Sequence[Sequence[_Item]], done: Published) -> None:
+        """Apply groups as one batch; if the store refuses it for its size, each group alone."""
+        items = [item for group in groups for item in group]
+        try:
+            if not await self._apply([item.write for item in items]):
+                return
+        except KVValueTooLarge as error:
+            if len(groups) > 1:
+                for group in groups:
+                    if self.standing is Standing.OWNER:
+                        await self._write([group], done)
+                return
+            done.refused += 1
+            await self._refuse(items, f"{error} {error.hint}")
+            return
+        await self._ledger.call(
+            records.mark_written, [(item.row, item.digest) for item in items], self._clock.now().timestamp()
+        )
+        done.batches += 1
+        done.deleted += sum(1 for item in items if item.write.value is None)
+        done.written.update(item.row.kind for item in items if item.write.value is not None)
+
+    async def _apply(self, writes: Sequence[Write]) -> bool:
+        """One atomic script. False: the store is somebody else's now, and nothing was written."""
+        assert self._owner is not None
+        beat = replace(self._owner, heartbeat=self._clock.now().timestamp())
+        # A full store still takes deletions: only they go without the status, which is a write.
+        frees_only = bool(writes) and all(write.value is None for write in writes)
+        told = [] if frees_only else [Write(STATUS_KEY, self.status_text())]
+        try:
+            applied = await self._kv.apply([*writes, *told], beat)
+        except KVUnavailable:
+            self._in_doubt = True
+            raise
+        if not applied:
+            self._stand_by()
+            return False
+        self._owner = beat
+        self._last_beat = self._clock.monotonic()
+        return True
+
+    async def find_leftovers(self, site: Composition) -> int:
+        """Once, in a store that others filled: have the pages of ours removed that lie under slugs they no longer have.
+
+        Out: how many. To be called when every page of the site has its key. What else is there is not ours.
+        """
+        if self.standing is not Standing.OWNER or self._clock.monotonic() < self.paused_until:
+            return 0
+        try:
+            keys = [key async for key in self._kv.scan("page:*")]
+            unknown = await self._ledger.call(records.unknown_keys, keys)
+            found = {key: page async for key, page in self._pages_shown(unknown) if site.is_published(page)}
+        except KVError as error:
+            self._back_off(error)
+            return 0
+
+        def adopt(db: Connection) -> None:
+            records.adopt_for_removal(db, found)
+            meta.put(db, Fact.STORE_UNSEARCHED, None)
+
+        await self._ledger.call(adopt)
+        self.is_unsearched = False
+        log.info("searched the store for pages under former slugs", action="leftovers", found=sorted(found))
+        return len(found)
+
+    async def _pages_shown(self, keys: Sequence[str]) -> AsyncIterator[tuple[str, str]]:
+        """(key, Notion's id) of those values that are pages."""
+        for some in chunks(keys):
+            for key, text in zip(some, await self._kv.get_many(some), strict=True):
+                page = _page_shown(text)
+                if page is not None:
+                    yield key, page
+
+    async def _refuse(self, items: Sequence[_Item], problem: str) -> None:
+        keys = [item.row.key for item in items]
+        log.error("the store refuses a value", action="value_refused", keys=keys, reason=problem)
+        await self._ledger.call(records.refuse, keys, problem, self._clock.now().timestamp())
+
+    async def _render(self, site: Composition, group: Sequence[Pending]) -> list[_Item]:
+        """The values of a group; empty when its pages changed since the site was composed (next cycle then)."""
+        owners = [row.owner_id for row in group if row.kind == "page" and row.wanted is not None]
+        content = await self._ledger.call(records.snapshots, owners) if owners else {}
+        items: list[_Item] = []
+        for row in group:
+            value = None if row.wanted is None else self._value(site, row, content)
+            if row.wanted is not None and value is None:
+                return []
+            items.append(_Item(row, Write(row.key, value)))
+        return items
+
+    def _value(self, site: Composition, row: Pending, content: dict[str, tuple[str, bytes]]) -> str | None:
+        wanted = site.wanted.get(row.key)
+        if wanted is None or wanted.hash != row.wanted:
+            return None
+        now = self._clock.now()
+        if row.kind != "page":
+            return jsontext.dumps(site.render_list(row.kind, row.owner_id, now))
+        content_hash, packed = content.get(row.owner_id, ("", b""))
+        if content_hash != site.facts.reads[row.owner_id].content_hash:
+            return None
+        snapshot: dict[str, Any] = jsontext.unpack(packed)
+        return jsontext.dumps(site.render_page(snapshot["page"], snapshot["blocks"], now))
+
+    def _back_off(self, error: KVError) -> None:
+        self._failures += 1
+        wait = min(BACK_OFF_FIRST_SECONDS * 2 ** (self._failures - 1), BACK_OFF_LONGEST_SECONDS)
+        if isinstance(error, KVQuotaExceeded):
+            wait = QUOTA_BACK_OFF_SECONDS
+        wait = max(wait, error.retry_after_seconds or 0.0)
+        self.paused_until = self._clock.monotonic() + wait
+        self.problem, self.error = f"{error} {error.hint}", error
+        log.error(
+            "the key-value store cannot be written: what was read waits in the ledger",
+            action="store_failed",
+            error=str(error),
+            hint=error.hint,
+            next_try_in_seconds=round(wait, 1),
+        )
+
+
+def ledger_identity(db: Connection) -> str:
+    """The id of this ledger, made at its first use."""
+    identity = meta.get(db, Fact.LEDGER_ID)
+    if identity is None:
+        identity = uuid.uuid4().hex
+        meta.put(db, Fact.LEDGER_ID, identity)
+    return str(identity)
+
+
+def _page_shown(text: str | None) -> str | None:
+    """The id of the page that a value says it shows; None when it says nothing of the kind."""
+    try:
+        value = jsontext.loads(text or "")
+    except ValueError:
+        return None
+    meta_of = value.get("meta") if isinstance(value, dict) else None
+    page = meta_of.get("notionId") if isinstance(meta_of, dict) else None
+    return normalize_id(page) if isinstance(page, str) else None
+
+
+def grouped(rows: Iterable[Pending]) -> Iterator[list[Pending]]:
+    """Pending keys in the groups that must be written together, higher levels first, pure deletions last.
+
+    Keys belong together when the same page wants one and leaves another: a page that moves, and through it
+    whoever takes its place.
+    """
+    rows = list(rows)
+    leader: dict[str, str] = {}
+
+    def find(name: str) -> str:
+        while leader.setdefault(name, name) != name:
+            leader[name] = name = leader[leader[name]]
+        return name
+
+    for row in rows:
+        for owner in {row.owner_id, row.written_owner_id or row.owner_id}:
+            leader[find(f"key {row.key}")] = find(f"owner {owner}")
+    groups: dict[str, list[Pending]] = defaultdict(list)
+    for row in rows:
+        groups[find(f"key {row.key}")].append(row)
+    yield from sorted(groups.values(), key=_urgency)
+
+
+def _urgency(group: Sequence[Pending]) -> tuple[int, str]:
+    levels = [row.level for row in group if row.wanted is not None]
+    return min(levels, default=DELETIONS_LEVEL), group[0].key

@@ -1,0 +1,448 @@
+"""The guarantees, end to end: sandbox, ledger and store are real, only time is driven."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from daemon.demo import blocks as b
+from daemon.demo.habits import Habits
+from daemon.kv.base import KVUnavailable
+from daemon.ledger import links, work
+from daemon.notion.errors import NotionUnauthorized
+from daemon.sync.cycle import Cycle
+from daemon.sync.plan import Priority
+from daemon.sync.publish import Standing
+from tests.support.world import OLD, World, a_world, texts
+
+SCHEMA = {"slug": "rich_text", "tags": "multi_select", "total": "number"}
+
+
+class Site:
+    """A pages database in which `parent` has a child, a grandchild, a toggle and an inline database."""
+
+    def __init__(self, world: World, rows: int = 0) -> None:
+        workspace = world.workspace
+        self.root = workspace.create_page(None, "Root")
+        self.database, self.rows = workspace.create_database(self.root, "Pages", SCHEMA)
+        content = [b.paragraph("one"), b.toggle("more", [b.paragraph("inside")])]
+        self.hello = workspace.add_row(self.rows, "Hello", {"slug": "hello"}, blocks=content)
+        self.parent = workspace.add_row(self.rows, "Parent", {"slug": "parent"})
+        self.child = workspace.create_page(self.parent, "Child", blocks=[b.paragraph("child")])
+        self.grandchild = workspace.create_page(self.child, "Grandchild", blocks=[b.paragraph("grandchild")])
+        self.jobs, self.job_rows = workspace.create_database(self.parent, "Jobs", {"slug": "rich_text"})
+        self.job = workspace.add_row(
+            self.job_rows, "Printer", {"slug": "printer"}, blocks=[b.paragraph("job")]
+        )
+        self.more = [workspace.add_row(self.rows, f"Row {n}", {"slug": f"row-{n}"}) for n in range(rows)]
+        world.clock.advance(OLD)
+        world.sources = [("pages", self.database)]
+
+
+async def synced(world: World, rows: int = 0) -> Site:
+    """The site, built and in the store."""
+    site = Site(world, rows)
+    await world.start()
+    await world.catch_up()
+    return site
+
+
+def flush(folder: Path) -> None:
+    """Lose everything that the store in this folder holds."""
+    for file in folder.glob("kv.db*"):
+        file.unlink()
+
+
+async def said(world: World, slug: str) -> list[str]:
+    """The texts that a page's key holds."""
+    bundle = await world.value(f"page:{slug}")
+    return [text for text in texts(bundle["blocks"]) if text]
+
+
+@pytest.mark.parametrize("rows", [0, 250])
+async def test_a_quiet_poll_costs_two_requests_and_no_command(tmp_path: Path, rows: int) -> None:
+    """G6: one query for the data source and one search, whatever the size; the store is left alone."""
+    async with a_world(tmp_path) as world:
+        await synced(world, rows)
+        async with world.counted() as seen:
+            summary = await world.poll()
+        assert [request.method for request in seen] == ["POST", "POST"]
+        assert (summary.kv_commands, summary.read, summary.batches) == (0, 0, 0)
+
+
+async def test_an_edit_is_read_at_first_sight_and_once_more_when_settled(tmp_path: Path) -> None:
+    """G1: listings at first sight; one GET and the listings when the stamp can be trusted; then nothing."""
+    async with a_world(tmp_path) as world:
+        site = await synced(world)
+        world.workspace.append_blocks(site.hello, [b.paragraph("two")])
+        async with world.counted() as first:
+            summary = await world.poll()
+        assert [request.path.split("/")[-1] for request in first] == [
+            "query",
+            "search",
+            "children",
+            "children",
+        ]
+        assert summary.batches == 1 and "two" in await said(world, "hello")
+        async with world.counted() as settled:
+            summary = await world.poll(75)
+        assert [r.path.split("/")[1] for r in settled] == [
+            "data_sources",
+            "search",
+            "pages",
+            "blocks",
+            "blocks",
+        ]
+        assert summary.batches == 0
+        async with world.counted() as after:
+            await world.poll()
+        assert len(after) == 2
+
+
+@pytest.mark.parametrize("offset", [1, 20, 44])
+async def test_a_second_edit_within_the_stamp_is_not_lost(tmp_path: Path, offset: int) -> None:
+    """G1: content and property edits that leave the stamp as it was. Fails when the first read is trusted."""
+    async with a_world(tmp_path) as world:
+        site = await synced(world)
+        world.workspace.append_blocks(site.hello, [b.paragraph("two")])
+        await world.poll(0.5)
+        world.clock.advance(offset)
+        world.workspace.append_blocks(site.hello, [b.paragraph("three")])
+        world.workspace.set_properties(site.hello, {"total": 3})
+        await world.settle()
+        bundle = await world.value("page:hello")
+        assert "three" in await said(world, "hello") and bundle["meta"]["properties"]["total"] == 3
+
+
+async def test_a_lagging_query_delays_and_loses_nothing(tmp_path: Path) -> None:
+    """G1: bodies that are four minutes old, two edits in between: both arrive."""
+    async with a_world(tmp_path, habits=Habits(query_lag_seconds=240, search_lag_seconds=240)) as world:
+        site = await synced(world)
+        world.workspace.set_properties(site.hello, {"total": 1})
+        world.clock.advance(40)
+        world.workspace.set_properties(site.hello, {"total": 2})
+        for _ in range(40):
+            await world.poll()
+        assert (await world.value("page:hello"))["meta"]["properties"]["total"] == 2
+
+
+@pytest.mark.parametrize("skew", [-900.0, 900.0])
+async def test_notions_clock_decides(tmp_path: Path, skew: float) -> None:
+    """G1: fifteen minutes ahead of or behind ours changes nothing."""
+    async with a_world(tmp_path, habits=Habits(clock_skew_seconds=skew)) as world:
+        site = await synced(world)
+        world.workspace.append_blocks(site.hello, [b.paragraph("two")])
+        await world.poll()
+        world.workspace.append_blocks(site.hello, [b.paragraph("three")])
+        await world.settle()
+        assert "three" in await said(world, "hello")
+
+
+@pytest.mark.parametrize("forgets", [0.0, 1.0])
+async def test_edits_below_arrive_by_search_or_by_the_sweep(tmp_path: Path, forgets: float) -> None:
+    """G2: a grandchild, an inline row and new ones, although no parent moves and search forgets every page."""
+    async with a_world(tmp_path, habits=Habits(search_forgets=forgets)) as world:
+        site = await synced(world)
+        world.clock.advance(OLD)
+        workspace = world.workspace
+        workspace.append_blocks(site.grandchild, [b.paragraph("deeper")])
+        workspace.append_blocks(site.job, [b.paragraph("wanted")])
+        workspace.add_row(site.job_rows, "Binder", {"slug": "binder"})
+        workspace.create_page(site.child, "Sibling")
+        if forgets:
+            world.clock.advance(900)
+            await world.sweep()
+        await world.settle()
+        assert "deeper" in await said(world, "parent/child/grandchild")
+        assert "wanted" in await said(world, "parent/printer")
+        assert {"parent/binder", "parent/child/sibling"} <= await world.slugs()
+        items = (await world.value(f"db:{site.jobs}:cursor:_"))["bundle"]["items"]
+        assert {item["path"] for item in items} == {"parent/binder", "parent/printer"}
+
+
+async def test_synced_originals_reach_their_copies(tmp_path: Path) -> None:
+    """G2: an original on the site, and one on a page outside it, change; the copies follow."""
+    async with a_world(tmp_path) as world:
+        site, workspace = Site(world), world.workspace
+        (inside,) = workspace.append_blocks(site.hello, [b.synced_original([b.paragraph("inside v1")])])
+        outside_page = workspace.create_page(site.root, "Outside")
+        (outside,) = workspace.append_blocks(outside_page, [b.synced_original([b.paragraph("outside v1")])])
+        workspace.append_blocks(site.parent, [b.synced_copy(inside), b.synced_copy(outside)])
+        world.clock.advance(OLD)
+        await world.start()
+        await world.settle()
+        assert {"inside v1", "outside v1"} <= set(await said(world, "parent"))
+        workspace.update_text(workspace.children(inside)[0], "inside v2")
+        workspace.update_text(workspace.children(outside)[0], "outside v2")
+        world.clock.advance(20)
+        await world.settle()
+        await world.settle()
+        assert {"inside v2", "outside v2"} <= set(await said(world, "parent"))
+
+
+async def test_an_unshared_original_is_said_and_looked_at_again(tmp_path: Path) -> None:
+    """G2: `__synced_unshared` and no children; once it is shared, the next sweep brings it."""
+    async with a_world(tmp_path) as world:
+        site, workspace = Site(world), world.workspace
+        page = workspace.create_page(None, "Private")
+        (original,) = workspace.append_blocks(page, [b.synced_original([b.paragraph("secret")])])
+        workspace.append_blocks(site.hello, [b.synced_copy(original)])
+        workspace.unshare(page)
+        world.clock.advance(OLD)
+        await world.start()
+        await world.settle()
+        (copy,) = [
+            block for block in (await world.value("page:hello"))["blocks"] if block["type"] == "synced_block"
+        ]
+        assert copy["__synced_unshared"] is True and "__children" not in copy
+        workspace.share(page)
+        await world.sweep()
+        assert "secret" in await said(world, "hello")
+
+
+async def test_a_renamed_child_changes_everything_that_names_it(tmp_path: Path) -> None:
+    """G2: its key moves with all below it, the parent's childPages and child_page title follow."""
+    async with a_world(tmp_path) as world:
+        site = await synced(world)
+        world.workspace.set_title(site.child, "Renamed")
+        await world.poll()
+        await world.settle()
+        assert {"parent/renamed", "parent/renamed/grandchild"} <= await world.slugs()
+        assert not {"parent/child", "parent/child/grandchild"} & await world.slugs()
+        parent = await world.value("page:parent")
+        assert parent["meta"]["childPages"] == [
+            {"id": site.child, "title": "Renamed", "slug": "parent/renamed"}
+        ]
+        (pointer,) = [block for block in parent["blocks"] if block["type"] == "child_page"]
+        assert pointer["child_page"]["title"] == "Renamed"
+
+
+async def test_two_pages_swap_their_slugs_in_one_batch(tmp_path: Path) -> None:
+    """Both keys change together, and with them what is below: its three old keys are all that is deleted."""
+    async with a_world(tmp_path) as world:
+        site = await synced(world)
+        world.workspace.set_properties(site.hello, {"slug": "parent"})
+        world.workspace.set_properties(site.parent, {"slug": "hello"})
+        summary = await world.poll()
+        assert (summary.batches, summary.deleted) == (1, 3)
+        assert (await world.value("page:parent"))["meta"]["notionId"] == site.hello
+        assert (await world.value("page:hello"))["meta"]["notionId"] == site.parent
+        assert "hello/child/grandchild" in await world.slugs()
+
+
+async def test_a_computed_value_is_found_by_the_sweep(tmp_path: Path) -> None:
+    """G2: a property that changes without a stamp."""
+    async with a_world(tmp_path) as world:
+        site = await synced(world)
+        world.workspace.set_computed(site.hello, "total", 42)
+        await world.poll()
+        await world.sweep()
+        assert (await world.value("page:hello"))["meta"]["properties"]["total"] == 42
+
+
+async def test_half_a_page_is_never_published(tmp_path: Path) -> None:
+    """G3: one listing fails for good: the last good version stays whole, the rest goes on, then it recovers."""
+    async with a_world(tmp_path) as world:
+        site = await synced(world)
+        before = await world.value("page:hello")
+        toggle = world.workspace.children(site.hello)[1]
+        world.workspace.append_blocks(site.hello, [b.paragraph("two")])
+        world.workspace.append_blocks(site.job, [b.paragraph("other")])
+        world.sandbox.faults.add(status=500, path=f"/blocks/{toggle}/children", times=1000)
+        await world.poll()
+        assert await world.value("page:hello") == before
+        assert "other" in await said(world, "parent/printer")
+        (trouble,) = await world.ledger.call(work.troubled)
+        assert trouble["id"] == site.hello and trouble["reason"]
+        world.sandbox.faults.clear()
+        world.clock.advance(3600)
+        await world.settle()
+        assert "two" in await said(world, "hello")
+
+
+async def test_a_kill_between_any_two_steps_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """G4: stopped after the ledger commit and before the batch: the next start writes without reading again."""
+    async with a_world(tmp_path) as world:
+        site = await synced(world)
+        world.workspace.append_blocks(site.hello, [b.paragraph("two")])
+
+        async def killed(*_: Any) -> None:
+            raise RuntimeError("killed")
+
+        monkeypatch.setattr(Cycle, "_settle", killed)
+        with pytest.raises(RuntimeError):
+            await world.poll()
+        monkeypatch.undo()
+        await world.api.close()
+        await world.ledger.close()
+        await world.start()
+        async with world.counted() as seen:
+            await world.poll()
+        assert "two" in await said(world, "hello") and len(seen) == 2
+
+
+async def test_a_store_that_is_away_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """G5: what was read while the store was away is written when it is back, without a request to Notion."""
+    async with a_world(tmp_path) as world:
+        site = await synced(world)
+
+        async def away(*_: Any) -> bool:
+            raise KVUnavailable("the store is away")
+
+        monkeypatch.setattr(type(world.kv), "apply", away)
+        world.workspace.append_blocks(site.hello, [b.paragraph("two")])
+        summary = await world.poll()
+        assert summary.problem and summary.pending
+        monkeypatch.undo()
+        world.clock.advance(60)
+        async with world.counted() as seen:
+            await world.run(look=False)
+        assert [r for r in seen if "search" in r.path or "query" in r.path] == []
+        assert "two" in await said(world, "hello")
+
+
+async def test_no_change_is_no_write(tmp_path: Path) -> None:
+    """G7: rotating addresses of hosted files, read again, write nothing; a forced sync rewrites every key."""
+    async with a_world(tmp_path) as world:
+        site = Site(world)
+        world.workspace.append_blocks(site.hello, [b.image(hosted=True)])
+        world.clock.advance(OLD)
+        await world.start()
+        await world.settle()
+        before = {key: await world.value(key) for key in await world.keys()}
+        await world.ledger.call(work.make_due, [site.hello], Priority.FRESH, "test")
+        summary = await world.poll()
+        assert summary.read == 1 and summary.batches == 0
+        await world.cycle.begin_force()
+        await world.catch_up()
+        await world.cycle.end_force()
+        await world.catch_up()
+        after = {key: await world.value(key) for key in await world.keys()}
+        assert set(after) == set(before)
+        assert [key for key in after if after[key]["syncedAt"] == before[key]["syncedAt"]] == []
+
+
+async def test_what_is_gone_leaves_with_everything_under_it(tmp_path: Path) -> None:
+    """Trash, moving out and unsharing one page are believed; a restored page comes back."""
+    async with a_world(tmp_path) as world:
+        site = await synced(world, rows=3)
+        elsewhere = world.workspace.create_page(site.root, "Elsewhere")
+        world.workspace.trash(site.parent)
+        world.workspace.move(site.more[0], elsewhere)
+        world.workspace.unshare(site.more[1])
+        await world.sweep()
+        assert await world.slugs() == {"hello", "row-2"}
+        assert await world.value(f"db:{site.jobs}:cursor:_") is None
+        assert {item["slug"] for item in (await world.value("pages:index"))["items"]} == {"hello", "row-2"}
+        world.workspace.restore(site.parent)
+        world.clock.advance(900)
+        await world.sweep()
+        assert {"parent", "parent/child", "parent/child/grandchild", "parent/printer"} <= await world.slugs()
+
+
+async def test_a_trashed_row_in_a_lagging_query_does_not_come_back(tmp_path: Path) -> None:
+    """Found gone by a GET: listings that are older than that are not believed."""
+    async with a_world(tmp_path, habits=Habits(query_lag_seconds=200, search_lag_seconds=200)) as world:
+        site = await synced(world)
+        world.workspace.append_blocks(site.hello, [b.paragraph("two")])
+        world.clock.advance(201)
+        await world.poll()
+        world.workspace.trash(site.hello)
+        await world.cycle.reader._ledger.call(work.make_due, [site.hello], Priority.FRESH, "test")
+        await world.poll()
+        assert "hello" not in await world.slugs()
+        for _ in range(20):
+            await world.poll()
+            assert "hello" not in await world.slugs()
+
+
+async def test_lost_access_removes_nothing(tmp_path: Path) -> None:
+    """G8: 401 stops the run, a source that answers 404 is a problem of its own; the store keeps every key."""
+    async with a_world(tmp_path) as world:
+        site = await synced(world, rows=10)
+        keys = await world.keys()
+        world.workspace.revoke_token()
+        with pytest.raises(NotionUnauthorized):
+            await world.poll()
+        world.workspace.restore_token()
+        world.workspace.unshare(site.root)
+        world.clock.advance(900)
+        await world.sweep()
+        assert await world.keys() == keys
+        world.workspace.share(site.root)
+        world.clock.advance(3600)
+        await world.sweep()
+        assert await world.keys() == keys
+
+
+async def test_a_mass_disappearance_is_held_until_confirmed(tmp_path: Path) -> None:
+    """G8: more than five and more than a fifth answer 404: kept and named, until a person says they are gone."""
+    async with a_world(tmp_path) as world:
+        site = await synced(world, rows=20)
+        for row in site.more[:8]:
+            world.workspace.unshare(row)
+        await world.sweep()
+        assert {f"row-{n}" for n in range(20)} <= await world.slugs()
+        assert len(await world.ledger.call(links.held_links)) == 8
+        assert await world.ledger.call(links.confirm_removals) == 8
+        await world.sweep()
+        assert {slug for slug in await world.slugs() if slug.startswith("row-")} == {
+            f"row-{n}" for n in range(8, 20)
+        }
+
+
+async def test_all_rows_gone_is_held_whatever_the_reason(tmp_path: Path) -> None:
+    """G8: every row of a source in the trash at once; restored rows are simply there again."""
+    async with a_world(tmp_path) as world:
+        site = await synced(world)
+        world.workspace.add_row(site.rows, "Third", {"slug": "third"})
+        await world.settle()
+        for row in world.workspace.rows(site.rows):
+            world.workspace.trash(row)
+        await world.sweep()
+        assert {"hello", "parent", "third"} <= await world.slugs()
+        assert len(await world.ledger.call(links.held_links)) == 3
+
+
+async def test_the_newest_daemon_writes_and_the_old_one_stands_by(tmp_path: Path) -> None:
+    """G9: a second daemon on the store takes it with its first write; the first finds out at its next batch."""
+    async with a_world(tmp_path / "one") as world:
+        site = await synced(world)
+        (tmp_path / "two").mkdir()
+        other = World(
+            world.clock,
+            world.sandbox,
+            tmp_path / "two",
+            world.url,
+            world.trust,
+            100_000,
+            world.kv,
+            world.sources,
+        )
+        await other.start()
+        await other.catch_up()
+        assert other.cycle.publisher.standing is Standing.OWNER
+        world.workspace.append_blocks(site.hello, [b.paragraph("two")])
+        await world.poll()
+        assert world.cycle.on_standby and "two" not in await said(world, "hello")
+        await other.run()
+        assert "two" in await said(world, "hello")
+        assert not await world.cycle.publisher.may_write()
+        await other.stop()
+        assert await world.cycle.publisher.may_write()
+
+
+async def test_a_flushed_store_is_rewritten_from_the_ledger(tmp_path: Path) -> None:
+    """G10: seen at the next start by the ids in `sync:owner`; no page is read again."""
+    async with a_world(tmp_path) as world:
+        await synced(world)
+        keys = await world.keys()
+        await world.stop()
+        await world.kv.close()
+        flush(tmp_path)
+        await world.start()
+        async with world.counted() as seen:
+            await world.catch_up()
+        assert await world.keys() == keys and len(seen) == 2
