@@ -1,0 +1,261 @@
+"""The commands: they read the settings, call the parts and speak to people. Exit codes: 0 done, 1 failed, 2 usage."""
+
+import asyncio
+import os
+import sys
+from collections.abc import Coroutine
+from typing import Annotated, Any, Literal, TypeVar
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from daemon import __version__, jsontext, log
+from daemon.app import App, stop_signals
+from daemon.config import ENV_FILE, Settings, SettingsError, load_settings
+from daemon.kv.base import KVError
+from daemon.ledger import links
+from daemon.ledger.ledger import Ledger, LedgerError
+from daemon.notion.errors import NotionError
+from daemon.oneshot import sync_until_done
+from daemon.progress import Progress
+from daemon.status import full
+
+T = TypeVar("T")
+FAILED = 1
+USAGE = 2
+
+cli = typer.Typer(
+    name="notion-kv-sync",
+    help="Keeps a website's key-value store exactly equal to what is written in Notion.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+database = typer.Typer(help="The ledger's database.", no_args_is_help=True)
+cli.add_typer(database, name="db")
+
+
+def main() -> None:
+    """The installed command."""
+    cli()
+
+
+@cli.callback(invoke_without_command=True)
+def _root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        print(__version__)
+        raise typer.Exit
+
+
+@cli.command()
+def run() -> None:
+    """Run the daemon: keep the store in step with Notion until told to stop."""
+    settings = _settings()
+
+    async def daemon() -> None:
+        app, stop = App(settings), asyncio.Event()
+        async with stop_signals(stop):
+            try:
+                await app.open()
+                await app.run(stop)
+            finally:
+                await app.close()
+
+    _finish(daemon())
+
+
+@cli.command()
+def sync(
+    force: Annotated[bool, typer.Option(help="Read everything again and rewrite every key.")] = False,
+    only: Annotated[str | None, typer.Option(help="pages, posts, children, or the name of a source.")] = None,
+) -> None:
+    """Bring the store in step with Notion until nothing is left to do, then end."""
+    settings = _settings(log_to=sys.stderr)
+    known = {"children", *(source.name for source in settings.sources)}
+    if only is not None and only not in known:
+        _complain([f"--only {only}: there is no such part; choose one of {', '.join(sorted(known))}"])
+        raise typer.Exit(USAGE)
+
+    async def once() -> bool:
+        app, stop = App(settings), asyncio.Event()
+        async with stop_signals(stop):
+            try:
+                await app.open()
+                with Progress(app, Console(stderr=True)):
+                    return await sync_until_done(app, stop, force=force, only=only)
+            finally:
+                await app.close()
+
+    if not _finish(once()):
+        raise typer.Exit(FAILED)
+
+
+@cli.command()
+def status(
+    as_json: Annotated[bool, typer.Option("--json", help="Everything, as JSON.")] = False,
+) -> None:
+    """Say what the ledger knows: sources, pages, what failed and why. Asks neither Notion nor the store."""
+    settings = _settings(log_to=sys.stderr)
+
+    async def look() -> dict[str, Any]:
+        app = App(settings)
+        try:
+            await app.ledger.open()
+            app.cycle.site = await app.ledger.call(app.cycle.compose_only)
+            if await app.cycle.first_sync_done():
+                app.vitals.became_ready.set()
+            return await full(app)
+        finally:
+            await app.api.close()
+            await app.kv.close()
+            await app.ledger.close()
+
+    known = _finish(look())
+    if as_json:
+        print(jsontext.dumps(known))
+    else:
+        _print_status(known)
+
+
+@cli.command()
+def republish() -> None:
+    """Write every key again from the ledger alone, without a request to Notion."""
+    settings = _settings(log_to=sys.stderr)
+
+    async def rewrite() -> int:
+        app = App(settings)
+        try:
+            await app.open()
+            return await app.cycle.republish()
+        finally:
+            await app.close()
+
+    print(f"{_finish(rewrite())} keys written")
+
+
+@cli.command("confirm-removals")
+def confirm_removals(
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Let go what is held because too much disappeared at once. Shows it and asks first."""
+    settings = _settings(log_to=sys.stderr)
+
+    async def held() -> list[tuple[str, str, str, str | None]]:
+        ledger = Ledger(settings.ledger_database_url.get_secret_value())
+        try:
+            await ledger.open()
+            return await ledger.call(links.held_links)
+        finally:
+            await ledger.close()
+
+    waiting = _finish(held())
+    if not waiting:
+        print("Nothing is held.")
+        return
+    for parent, child, kind, evidence in waiting:
+        print(f"{kind} {child} ({evidence}), was listed in {parent}")
+    if not yes and not typer.confirm(
+        f"Remove these {len(waiting)}, and everything under them, from the site?"
+    ):
+        raise typer.Exit(FAILED)
+
+    async def let_go() -> None:
+        app = App(settings)
+        try:
+            await app.open()
+            await app.ledger.call(links.confirm_removals)
+            await app.cycle.republish(everything=False)
+        finally:
+            await app.close()
+
+    _finish(let_go())
+    print(f"{len(waiting)} removed.")
+
+
+@cli.command()
+def demo(
+    sandbox_only: Annotated[bool, typer.Option("--sandbox-only", help="Only the sample Notion.")] = False,
+    seconds: Annotated[float | None, typer.Option(help="End by itself after so long.")] = None,
+    port: Annotated[int | None, typer.Option(help="Where to serve (default: 8080).")] = None,
+) -> None:
+    """Watch the whole daemon at work on a sample workspace: no account anywhere."""
+    from daemon.demo.show import show, show_sandbox  # noqa: PLC0415 - nobody else pays for loading the sandbox
+
+    _finish(show_sandbox(port or 8081, seconds) if sandbox_only else show(port or 8080, seconds))
+
+
+@database.command("upgrade")
+def upgrade() -> None:
+    """Bring the ledger to this version's tables. The daemon does so by itself when it starts."""
+    settings = _settings(need=(), log_to=sys.stderr)
+
+    async def migrate() -> None:
+        ledger = Ledger(settings.ledger_database_url.get_secret_value())
+        try:
+            await ledger.open()
+        finally:
+            await ledger.close()
+
+    _finish(migrate())
+    print("The ledger is up to date.")
+
+
+# Shared by the commands --------------------------------------------------------------------------------------
+
+
+def _settings(
+    *, need: tuple[Literal["notion", "kv"], ...] = ("notion", "kv"), log_to: Any = None
+) -> Settings:
+    """The settings, with logging set up; a wrong one ends the process with exit code 2 and a line a problem."""
+    try:
+        settings = load_settings(os.environ, ENV_FILE, need=need)
+    except SettingsError as error:
+        _complain(error.problems)
+        raise typer.Exit(USAGE) from None
+    log.setup_logging(settings.log_level, settings.log_format, stream=log_to)
+    log.register_secrets(settings.secret_values())
+    return settings
+
+
+def _finish(work: Coroutine[Any, Any, T]) -> T:
+    """Run to the end; an error that a person can do something about becomes one sentence and exit code 1."""
+    try:
+        return asyncio.run(work)
+    except (LedgerError, OSError) as error:
+        _complain([str(error)])
+    except (NotionError, KVError) as error:
+        _complain([f"{error} {error.hint}"])
+    raise typer.Exit(FAILED)
+
+
+def _complain(problems: Any) -> None:
+    for problem in problems:
+        print(log.redact(problem), file=sys.stderr)
+
+
+def _print_status(known: dict[str, Any]) -> None:
+    console = Console()
+    console.print(f"notion-kv-sync {known['version']}, ledger as it stands")
+    console.print(
+        ", ".join(f"{name}: {count}" for name, count in {**known["counts"], **known["pages"]}.items())
+    )
+    sources = Table("source", "kind", "rows", "looked at until", "problem")
+    for row in known["sources"]:
+        sources.add_row(
+            row["name"], row["kind"] or "?", str(row["rows"]), row["watermark"] or "", row["problem"] or ""
+        )
+    console.print(sources)
+    for row in known["failed"]:
+        console.print(f"failing: {row['slug'] or row['id']}: {row['reason']} (next try {row['nextTryAt']})")
+    for row in known["refused"]:
+        console.print(f"refused by the store: {row['key']}: {row['reason']}")
+    for row in known["conflicts"]:
+        console.print(f"two pages want {row['slug']}: {row['yieldedBy']} became {row['givenSlug']}")
+    for row in known["held"]:
+        console.print(f"held until confirm-removals: {row['kind']} {row['id']} ({row['evidence']})")
+    for row in known["skippedDatabases"]:
+        console.print(f"skipped: database {row['name'] or row['id']}: {row['reason']}")
+    for warning in known["warnings"]:
+        console.print(f"warning: {warning}")
+    console.print(f"keys waiting to be written: {known['recordsWaiting']}")

@@ -1,0 +1,192 @@
+"""What the daemon says of itself: the brief form that anybody may see, and the full one for who has the secret."""
+
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from sqlalchemy import Connection
+
+from daemon import __version__
+from daemon.clock import Clock
+from daemon.config import Settings
+from daemon.kv.base import KV
+from daemon.ledger import cycles, links, records, sources, work
+from daemon.ledger.ledger import Ledger
+from daemon.notion.api import NotionApi
+from daemon.site.indexes import iso_ms
+from daemon.sync.compose import Composition
+from daemon.sync.cycle import Cycle
+from daemon.vitals import Vitals
+
+CLOCK_OFF_SECONDS = 120.0
+MOST_LISTED = 100
+
+
+class Parts(Protocol):
+    """What the status is read from."""
+
+    settings: Settings
+    clock: Clock
+    ledger: Ledger
+    kv: KV
+    api: NotionApi
+    cycle: Cycle
+    vitals: Vitals
+
+
+def brief(parts: Parts) -> dict[str, Any]:
+    """Version, state, counts and times; no titles, slugs or ids. Costs no request and no query."""
+    now, vitals = parts.clock.monotonic(), parts.vitals
+    vitals.last_progress = parts.cycle.reader.last_progress
+    vitals.waits_until = now + parts.api.limiter.paused_for_seconds
+    healthy, state, reason = vitals.verdict(now)
+    return {
+        "version": __version__,
+        "state": state,
+        "healthy": healthy,
+        "ready": vitals.ready,
+        "reason": reason,
+        "uptimeSeconds": round(now - vitals.started_at),
+        "counts": counts(parts.cycle.site),
+        "lastSuccess": moment(vitals.last_success_time),
+        "lastCycle": _cycle_numbers(vitals.last_summary),
+    }
+
+
+async def full(parts: Parts) -> dict[str, Any]:
+    """Everything a person needs to see what goes on and why something does not."""
+    return {**brief(parts), **await parts.ledger.call(_details, parts)}
+
+
+def counts(site: Composition | None) -> dict[str, int]:
+    """How much is on the site: pages by type, lists, and what waits for its slug or its first reading."""
+    if site is None:
+        return {}
+    published = [place.type for page, place in site.layout.places.items() if site.is_published(page)]
+    by_type = {kind: published.count(kind) for kind in sorted(set(published))}
+    kinds = [wanted.kind for wanted in site.wanted.values()]
+    return {
+        **by_type,
+        "published": len(published),
+        "databases": kinds.count("database"),
+        "keys": len(kinds),
+        "waiting": len(site.layout.places) - len(published),
+    }
+
+
+def moment(unix_seconds: float | None) -> str | None:
+    """A time as ISO 8601 in UTC."""
+    return None if unix_seconds is None else iso_ms(datetime.fromtimestamp(unix_seconds, UTC))
+
+
+def _details(db: Connection, parts: Parts) -> dict[str, Any]:
+    notion_now, limiter = parts.api.notion_now(), parts.api.limiter
+    left = work.backlog(db, notion_now)
+    return {
+        "cycles": [_cycle(summary) for summary in cycles.recent(db)],
+        "sources": _sources(db),
+        "intervals": {
+            "pollSeconds": round(parts.vitals.poll_seconds, 1),
+            "sweepSeconds": round(parts.vitals.sweep_seconds, 1),
+        },
+        "budget": {
+            "perMinute": limiter.budget,
+            "effectivePerMinute": limiter.effective_budget,
+            "left": limiter.budget_left,
+            "pausedForSeconds": round(limiter.paused_for_seconds, 1),
+        },
+        "pages": {
+            "known": left.total,
+            "unread": left.unread,
+            "due": left.due,
+            "toSettle": left.later,
+            "failing": left.failing,
+        },
+        "failed": [{**row, "nextTryAt": moment(row["nextTryAt"])} for row in work.troubled(db, MOST_LISTED)],
+        "refused": [{**row, "nextTryAt": moment(row["nextTryAt"])} for row in records.refused(db)],
+        "recordsWaiting": records.pending_count(db),
+        "conflicts": _conflicts(parts.cycle.site),
+        "held": [
+            {"parentId": parent, "id": child, "kind": kind, "evidence": evidence}
+            for parent, child, kind, evidence in links.held_links(db)
+        ],
+        "skippedDatabases": [
+            {"id": row.id, "name": row.name, "reason": row.problem}
+            for row in sources.databases(db)
+            if row.skipped
+        ],
+        "store": {
+            "kind": parts.kv.name,
+            "standing": parts.cycle.publisher.standing.value,
+            "problem": parts.cycle.publisher.problem,
+        },
+        "warnings": warnings(parts),
+    }
+
+
+def _sources(db: Connection) -> list[dict[str, Any]]:
+    members, listed = sources.row_counts(db), {row.id: row for row in sources.data_sources(db)}
+    found = []
+    for row in sources.sources(db):
+        known = [listed[ds] for ds in row.data_source_ids if ds in listed]
+        marks = [ds.watermark for ds in known if ds.watermark is not None]
+        problems = [row.problem, *(ds.problem for ds in known)]
+        found.append(
+            {
+                "name": row.name,
+                "id": row.ref,
+                "kind": row.kind,
+                "retired": row.retired,
+                "dataSources": list(row.data_source_ids),
+                "rows": sum(members.get(ds.id, 0) for ds in known),
+                "watermark": moment(min(marks)) if marks else None,
+                "problem": next((problem for problem in problems if problem), None),
+            }
+        )
+    return found
+
+
+def _conflicts(site: Composition | None) -> list[dict[str, str]]:
+    conflicts = site.layout.conflicts if site is not None else []
+    return [
+        {"slug": c.slug, "keptBy": c.kept_by, "yieldedBy": c.yielded_by, "givenSlug": c.given_slug}
+        for c in conflicts[:MOST_LISTED]
+    ]
+
+
+def warnings(parts: Parts) -> list[str]:
+    """What is not wrong yet but worth a look."""
+    said = list(parts.settings.warnings)
+    offset = parts.api.clock_offset_seconds
+    if abs(offset) > CLOCK_OFF_SECONDS:
+        way = "behind" if offset > 0 else "ahead of"
+        said.append(f"This machine's clock is {abs(offset):.0f} s {way} Notion's: set it right (NTP).")
+    if parts.vitals.poll_seconds > parts.settings.poll_interval_seconds:
+        said.append(
+            f"Polling every {parts.vitals.poll_seconds:.0f} s instead of {parts.settings.poll_interval_seconds:g} s: "
+            "more would use over a fifth of the request budget. NOTION_REQUESTS_PER_MINUTE raises it on larger plans."
+        )
+    return said
+
+
+def _cycle(summary: dict[str, Any]) -> dict[str, Any]:
+    return {"startedAt": moment(summary.get("started_at")), **(_cycle_numbers(summary) or {})}
+
+
+def _cycle_numbers(summary: dict[str, Any] | None) -> dict[str, Any] | None:
+    if summary is None:
+        return None
+    names = {
+        "duration_seconds": "durationSeconds",
+        "found": "found",
+        "read": "read",
+        "failed": "failed",
+        "removed": "removed",
+        "written": "written",
+        "deleted": "deleted",
+        "notion_requests": "notionRequests",
+        "kv_commands": "kvCommands",
+        "due": "due",
+        "pending": "pending",
+        "problem": "problem",
+    }
+    return {shown: summary.get(name) for name, shown in names.items()}
