@@ -8,10 +8,11 @@ import asyncio
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from sqlalchemy import Connection, Engine, Table, create_engine, event, make_url
+from sqlalchemy import Connection, Engine, Executable, Table, create_engine, event, make_url
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DatabaseError, DataError, IntegrityError, ProgrammingError
 
@@ -111,19 +112,24 @@ def upsert(
     db: Connection, table: type[Base], rows: Sequence[Mapping[str, Any]], *, update: Iterable[str]
 ) -> None:
     """Insert rows; where the primary key is there already, set the columns named in `update` (none: keep)."""
-    columns = list(update)
+    if not rows:
+        return
+    statement = _upsert(db.dialect.name, table, tuple(update))
+    for start in range(0, len(rows), CHUNK):
+        db.execute(statement, list(rows[start : start + CHUNK]))
+
+
+@lru_cache(maxsize=64)
+def _upsert(dialect: str, table: type[Base], columns: tuple[str, ...]) -> Executable:
     target = table.__table__
     assert isinstance(target, Table)
-    for start in range(0, len(rows), CHUNK):
-        insert = postgresql.insert if db.dialect.name == "postgresql" else sqlite.insert
-        statement = insert(target)
-        keys = [column.name for column in target.primary_key.columns]
-        if columns:
-            changes = {name: statement.excluded[name] for name in columns}
-            statement = statement.on_conflict_do_update(index_elements=keys, set_=changes)
-        else:
-            statement = statement.on_conflict_do_nothing(index_elements=keys)
-        db.execute(statement, list(rows[start : start + CHUNK]))
+    insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
+    statement = insert(target)
+    keys = [column.name for column in target.primary_key.columns]
+    if not columns:
+        return statement.on_conflict_do_nothing(index_elements=keys)
+    changes = {name: statement.excluded[name] for name in columns}
+    return statement.on_conflict_do_update(index_elements=keys, set_=changes)
 
 
 def chunks(ids: Iterable[str]) -> Iterable[list[str]]:

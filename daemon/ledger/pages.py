@@ -4,13 +4,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, and_, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, exists, or_, select, update
 
 from daemon import jsontext
 from daemon.ledger import originals, records
 from daemon.ledger.ledger import chunks, upsert
 from daemon.ledger.links import link_row
-from daemon.ledger.tables import Database, Gone, Link, Page, Snapshot
+from daemon.ledger.tables import Copy, Database, Gone, Link, Original, Page, Snapshot
 from daemon.sync import plan
 from daemon.sync.plan import Evidence, Known, Priority, Sighting, Trust, Via
 
@@ -138,7 +138,22 @@ def _accept(db: Connection, row: Mapping[str, Any]) -> None:
         values["listed_hash"] = row["listed_hash"]
     if row["due_at"] is not None:
         values |= {"due_at": row["due_at"], "priority": row["priority"], "reason": row["reason"]}
-    db.execute(update(Page).where(Page.id == row["id"]).values(**values))
+    db.execute(_UPDATE, {"page": row["id"], **values})
+
+
+# Storing is done once a page, and making a statement takes longer than running it: these are made once.
+_BEFORE = select(
+    Page.seen_stamp,
+    Page.seen_date,
+    Page.forced,
+    Page.stamp,
+    Page.asked,
+    exists().where(Link.parent_id == bindparam("page")).label("has_members"),
+    exists().where(Copy.page_id == bindparam("page")).label("has_copies"),
+    exists().where(Original.host_id == bindparam("page")).label("has_originals"),
+).where(Page.id == bindparam("page"))
+_UPDATE = update(Page).where(Page.id == bindparam("page"))
+_MEMBERS = select(Link.child_id).where(Link.parent_id == bindparam("page"), Link.missing.is_(None))
 
 
 def store_read(
@@ -149,8 +164,7 @@ def store_read(
     `asked`: of the page as it was when the read began; `rest_until`: it is costly and is not read again before.
     Out: whether something came up that has to be asked for (a database, a child that left, a synced copy).
     """
-    columns = (Page.seen_stamp, Page.seen_date, Page.forced, Page.stamp, Page.asked)
-    before = db.execute(select(*columns).where(Page.id == read.page_id)).one_or_none()
+    before = db.execute(_BEFORE, {"page": read.page_id}).one_or_none()
     if before is None:
         return False
     newer = _seen_meanwhile(before.seen_stamp, before.seen_date, read)
@@ -178,12 +192,15 @@ def store_read(
         settle_at = max(trust.settles_at(read.newest_stamp), rest_until or 0.0)
         values |= {"due_at": None if read.trusted else settle_at, "priority": int(Priority.SETTLE)}
         values["reason"] = "settle"
-    db.execute(update(Page).where(Page.id == read.page_id).values(**values))
+    db.execute(_UPDATE, {"page": read.page_id, **values})
     upsert(db, Snapshot, [{"page_id": read.page_id, "content": read.snapshot}], update=["content"])
     if before.forced and not asked_meanwhile:
         records.rewrite(db, owner_id=read.page_id)
-    absent = _store_children(db, read, trust, first=before.stamp is None)
-    originals.store_copies(db, read.page_id, read.copies, read.originals, read.newest_stamp, trust)
+    absent = False
+    if read.children or before.has_members:
+        absent = _store_children(db, read, trust, first=before.stamp is None)
+    if read.copies or read.originals or before.has_copies or before.has_originals:
+        originals.store_copies(db, read.page_id, read.copies, read.originals, read.newest_stamp, trust)
     return absent or bool(read.copies) or any(child.kind == "database" for child in read.children)
 
 
@@ -201,8 +218,8 @@ def _store_children(db: Connection, read: StoredRead, trust: Trust, *, first: bo
         for position, child in enumerate(listed.values())
     ]
     upsert(db, Link, rows, update=["kind", "position", "container_id", "missing", "since", "held"])
-    stored = select(Link.child_id).where(Link.parent_id == read.page_id, Link.missing.is_(None))
-    absent = [child for (child,) in db.execute(stored) if child not in listed]
+    members = db.execute(_MEMBERS, {"page": read.page_id})
+    absent = [child for (child,) in members if child not in listed]
     for some in chunks(absent):
         gone = and_(Link.parent_id == read.page_id, Link.child_id.in_(some))
         db.execute(update(Link).where(gone).values(missing=Evidence.ASK.value, since=read.date))

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, and_, delete, func, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, delete, func, or_, select, update
 
 from daemon.ledger import originals
 from daemon.ledger import sources as source_rows
@@ -240,19 +240,17 @@ def snapshots(db: Connection, page_ids: Sequence[str]) -> dict[str, tuple[str, b
 
 def mark_written(db: Connection, done: Sequence[tuple[Pending, str | None]], now: float) -> None:
     """The store confirmed a batch. In: each key with the SHA-1 of its new value (None: deleted)."""
+    written: list[dict[str, Any]] = []
     for row, digest in done:
-        mine = Record.key == row.key
         if row.wanted is None:
+            mine = Record.key == row.key
             db.execute(delete(Record).where(mine, Record.wanted.is_(None)))
             db.execute(update(Record).where(mine).values(written=None, written_owner_id=None, digest=None))
             continue
-        values = {
-            "written": row.wanted,
-            "written_owner_id": row.owner_id,
-            "digest": digest,
-            "written_at": now,
-        }
-        db.execute(update(Record).where(mine).values(**values, **_UNTRIED))
+        holds = {"written": row.wanted, "written_owner_id": row.owner_id, "digest": digest}
+        written.append({"its_key": row.key, **holds, "written_at": now, **_UNTRIED})
+    if written:
+        db.execute(update(Record).where(Record.key == bindparam("its_key")), written)
 
 
 def refuse(db: Connection, keys: Sequence[str], problem: str, now: float) -> None:

@@ -5,7 +5,18 @@ Content lives in `snapshots`, away from `pages`, so that questions about every p
 
 from typing import Any
 
-from sqlalchemy import Dialect, Float, ForeignKey, Index, Integer, LargeBinary, String, Text, TypeDecorator
+from sqlalchemy import (
+    Dialect,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    String,
+    Text,
+    TypeDecorator,
+    text,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from daemon import jsontext
@@ -118,7 +129,17 @@ class Page(Base):
     slug: Mapped[str | None] = mapped_column(Text)
     source: Mapped[str | None] = mapped_column(String(200))
 
-    __table_args__ = (Index("pages_due", "due_at", "priority"),)
+    # In the order in which work is taken, and only of what is owed: the next page is found without sorting.
+    __table_args__ = (
+        Index(
+            "pages_due",
+            "priority",
+            "due_at",
+            "id",
+            sqlite_where=text("due_at IS NOT NULL"),
+            postgresql_where=text("due_at IS NOT NULL"),
+        ),
+    )
 
 
 class Snapshot(Base):

@@ -115,7 +115,14 @@ def upgrade() -> None:
         sa.Column("source", sa.String(length=200), nullable=True),
         sa.PrimaryKeyConstraint("id"),
     )
-    op.create_index("pages_due", "pages", ["due_at", "priority"], unique=False)
+    op.create_index(
+        "pages_due",
+        "pages",
+        ["priority", "due_at", "id"],
+        unique=False,
+        sqlite_where=sa.text("due_at IS NOT NULL"),
+        postgresql_where=sa.text("due_at IS NOT NULL"),
+    )
     op.create_table(
         "records",
         sa.Column("key", sa.Text(), nullable=False),
