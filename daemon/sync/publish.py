@@ -43,6 +43,7 @@ QUOTA_BACK_OFF_SECONDS = 900.0
 """How long a store that refuses for reasons of quota or capacity is left alone."""
 TAKE_OVER_AFTER_HEARTBEATS = 3.0
 DELETIONS_LEVEL = 2_000_000
+GROUPS_FETCHED_AT_ONCE = 20
 STATUS_BYTES = 8_192
 """Room for `sync:status`, which travels with a batch."""
 
@@ -232,8 +233,7 @@ class Publisher:
     async def _write_all(self, site: Composition, groups: list[list[Pending]], done: Published) -> None:
         batch: list[list[_Item]] = []
         size = 0
-        for group in groups:
-            items = await self._render(site, group)
+        async for items in self._rendered(site, groups):
             group_size = sum(item.write.size_bytes for item in items)
             if batch and size + group_size > MAX_BATCH_BYTES - STATUS_BYTES:
                 await self._write(batch, done)
@@ -324,10 +324,22 @@ class Publisher:
         log.error("the store refuses a value", action="value_refused", keys=keys, reason=problem)
         await self._ledger.call(records.refuse, keys, problem, self._clock.now().timestamp())
 
-    async def _render(self, site: Composition, group: Sequence[Pending]) -> list[_Item]:
+    async def _rendered(
+        self, site: Composition, groups: Sequence[Sequence[Pending]]
+    ) -> AsyncIterator[list[_Item]]:
+        """The values of one group after the other; what they are made of is fetched for a few groups at once."""
+        for start in range(0, len(groups), GROUPS_FETCHED_AT_ONCE):
+            some = groups[start : start + GROUPS_FETCHED_AT_ONCE]
+            rows = [row for group in some for row in group if row.kind == "page" and row.wanted is not None]
+            owners = [row.owner_id for row in rows]
+            content = await self._ledger.call(records.snapshots, owners) if owners else {}
+            for group in some:
+                yield self._render(site, group, content)
+
+    def _render(
+        self, site: Composition, group: Sequence[Pending], content: dict[str, tuple[str, bytes]]
+    ) -> list[_Item]:
         """The values of a group; empty when its pages changed since the site was composed (next cycle then)."""
-        owners = [row.owner_id for row in group if row.kind == "page" and row.wanted is not None]
-        content = await self._ledger.call(records.snapshots, owners) if owners else {}
         items: list[_Item] = []
         for row in group:
             value = None if row.wanted is None else self._value(site, row, content)
