@@ -12,8 +12,8 @@ from enum import IntEnum, StrEnum
 from functools import lru_cache
 from typing import Any
 
-RETRY_FIRST_SECONDS = 30.0
-RETRY_LONGEST_SECONDS = 3600.0
+RETRY_FIRST_SECONDS = 30
+RETRY_LONGEST_SECONDS = 3600
 COSTLY_REREAD_SECONDS = 300.0
 """A page that costs more than a third of the request budget is not read again sooner than this."""
 STUCK_AFTER_ATTEMPTS = 2
@@ -186,9 +186,14 @@ def listed_body_will_do(stamp: str, listed_date: float, notion_now: float, trust
     return trust.by_listing(stamp_seconds, listed_date) or notion_now < trust.settles_at(stamp_seconds)
 
 
-def retry_delay_seconds(attempts: int) -> float:
-    """Back-off of a page or listing that failed `attempts` times in a row."""
-    return float(min(RETRY_FIRST_SECONDS * 2 ** (max(attempts, 1) - 1), RETRY_LONGEST_SECONDS))
+def retry_delay_seconds(
+    failures: int, first: int = RETRY_FIRST_SECONDS, longest: int = RETRY_LONGEST_SECONDS
+) -> float:
+    """Back-off of what failed so many times in a row: `first` seconds, doubled every time, up to `longest`.
+
+    Reckoned in whole numbers: a float would overflow at the 1,025th failure.
+    """
+    return float(min(first * 2 ** (max(failures, 1) - 1), longest))
 
 
 def rests_until(read_date: float, cost_requests: int, budget: int) -> float | None:

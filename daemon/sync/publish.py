@@ -34,11 +34,12 @@ from daemon.ledger.meta import Fact
 from daemon.ledger.records import Pending
 from daemon.notion.ids import normalize_id
 from daemon.sync.compose import Composition
+from daemon.sync.plan import retry_delay_seconds
 
 log = structlog.get_logger(__name__)
 STATUS_KEY = "sync:status"
-BACK_OFF_FIRST_SECONDS = 5.0
-BACK_OFF_LONGEST_SECONDS = 60.0
+BACK_OFF_FIRST_SECONDS = 5
+BACK_OFF_LONGEST_SECONDS = 60
 QUOTA_BACK_OFF_SECONDS = 900.0
 """How long a store that refuses for reasons of quota or capacity is left alone."""
 TAKE_OVER_AFTER_HEARTBEATS = 3.0
@@ -363,7 +364,7 @@ class Publisher:
 
     def _back_off(self, error: KVError) -> None:
         self._failures += 1
-        wait = min(BACK_OFF_FIRST_SECONDS * 2 ** (self._failures - 1), BACK_OFF_LONGEST_SECONDS)
+        wait = retry_delay_seconds(self._failures, BACK_OFF_FIRST_SECONDS, BACK_OFF_LONGEST_SECONDS)
         if isinstance(error, KVQuotaExceeded):
             wait = QUOTA_BACK_OFF_SECONDS
         wait = max(wait, error.retry_after_seconds or 0.0)
