@@ -59,8 +59,8 @@ def canonical(value: Any) -> bytes:
 def content_hash(value: Any) -> str:
     """SHA-256 (hex) of what `value` says: key order, signed URLs and the other vendor noise do not count."""
     data = canonical(value)
-    if any(mark in data for mark in _NOISE_MARKS):
-        data = canonical(strip_noise(value))
+    if _may_hold_noise(data):
+        data = canonical(_strip(value))
     return hashlib.sha256(b"%d\n%b" % (CANONICAL_VERSION, data)).hexdigest()
 
 
@@ -101,6 +101,14 @@ def strip_noise(value: Any) -> Any:
     databases what moves with the other's body. Kept: what is inside `external` files and links, and the
     names of properties. The input is not touched.
     """
+    return _strip(value) if _may_hold_noise(canonical(value)) else value
+
+
+def _may_hold_noise(data: bytes) -> bool:
+    return any(mark in data for mark in _NOISE_MARKS)
+
+
+def _strip(value: Any) -> Any:
     if isinstance(value, dict):
         return _strip_object(value)
     if isinstance(value, list):
@@ -113,7 +121,7 @@ def strip_noise(value: Any) -> Any:
 def _strip_list(items: list[Any]) -> list[Any]:
     cleaned: list[Any] | None = None
     for position, item in enumerate(items):
-        clean = strip_noise(item)
+        clean = _strip(item)
         if clean is not item:
             if cleaned is None:
                 cleaned = items.copy()
@@ -131,7 +139,7 @@ def _strip_object(fields: dict[str, Any]) -> dict[str, Any]:
         elif key == "custom_emoji" and isinstance(item, dict):
             clean = _without_query(item)
         else:
-            clean = strip_noise(item)
+            clean = _strip(item)
         if clean is not item:
             if cleaned is None:
                 cleaned = fields.copy()
@@ -141,7 +149,7 @@ def _strip_object(fields: dict[str, Any]) -> dict[str, Any]:
 
 def _strip_properties(properties: dict[str, Any]) -> dict[str, Any]:
     """The keys here are names that people gave: `request_id` or `link` mean nothing special."""
-    cleaned = {name: strip_noise(item) for name, item in properties.items()}
+    cleaned = {name: _strip(item) for name, item in properties.items()}
     same = all(cleaned[name] is item for name, item in properties.items())
     return properties if same else cleaned
 

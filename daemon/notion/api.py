@@ -24,6 +24,7 @@ from notion_client.errors import HTTPResponseError, InvalidPathParameterError, R
 
 from daemon import __version__
 from daemon.clock import Clock
+from daemon.notion.connections import Connections
 from daemon.notion.errors import (
     NotionIncomplete,
     NotionUnavailable,
@@ -38,7 +39,6 @@ from daemon.notion.retry import Retrier, RetryPolicy
 __all__ = ["Answer", "Lane", "NotionApi", "incomplete"]
 
 _PAGE_SIZE = 100  # the most Notion gives at once
-_KEEPALIVE_SECONDS = 120.0  # polls come further apart than httpx keeps idle connections by default
 _CONNECT_SECONDS = 10.0
 _STAMPS = {"edited": "last_edited_time", "created": "created_time"}
 
@@ -79,6 +79,7 @@ class NotionApi:
         clock: Clock,
         deadline_seconds: float = 60.0,
         max_in_flight: int = 8,
+        policy: RetryPolicy | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
         rng: random.Random | None = None,
     ) -> None:
@@ -94,10 +95,9 @@ class NotionApi:
         self._clock = clock
         self._deadline_seconds = deadline_seconds
         self._notion_ahead_seconds: float | None = None
-        self._retrier = Retrier(clock, self.limiter, rng or random.Random(), RetryPolicy())
+        self._retrier = Retrier(clock, self.limiter, rng or random.Random(), policy or RetryPolicy())
         self._http = httpx.AsyncClient(
-            limits=httpx.Limits(max_connections=max_in_flight, keepalive_expiry=_KEEPALIVE_SECONDS),
-            transport=transport,
+            transport=transport or Connections(max_in_flight),
             event_hooks={"response": [self._hear]},
         )
         self._client = AsyncClient(
@@ -159,6 +159,10 @@ class NotionApi:
     async def data_source(self, data_source_id: str, lane: Lane) -> Answer:
         """A data source: its schema and its parents."""
         return await self._send(_Call("data_sources", f"data_sources/{_uuid(data_source_id)}"), lane)
+
+    async def view(self, view_id: str, lane: Lane) -> Answer:
+        """A view of a database: its name, its database and its data source."""
+        return await self._send(_Call("views", f"views/{_uuid(view_id)}"), lane)
 
     async def property_items(self, page_id: str, property_id: str, lane: Lane) -> list[dict[str, Any]]:
         """The whole value of a property, as property items. `property_id` just as Notion gives it."""

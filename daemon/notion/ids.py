@@ -6,6 +6,7 @@ from urllib.parse import unquote, urlsplit
 _UNDASHED = r"[0-9a-f]{32}"
 _DASHED = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _ID = re.compile(f"{_UNDASHED}|{_DASHED}", re.ASCII | re.IGNORECASE)
+_VIEW = re.compile(f"[?&]v=(?:{_ID.pattern})", re.ASCII | re.IGNORECASE)
 _ID_INSIDE = re.compile(f"(?<![0-9a-f])(?:{_ID.pattern})(?![0-9a-f])", re.ASCII | re.IGNORECASE)
 
 
@@ -30,6 +31,11 @@ def id_from_reference(text: str) -> str | None:
         return None
     found = _ID_INSIDE.findall(path)
     return _dashed(found[-1]) if found else None
+
+
+def names_only_a_view(text: str) -> bool:
+    """Whether a reference without an id in its path has the id of a view in its query (`?v=`)."""
+    return id_from_reference(text) is None and _VIEW.search(text) is not None
 
 
 def short_id(page_id: str) -> str:
