@@ -13,50 +13,14 @@ from daemon.notion.errors import NotionUnauthorized
 from daemon.sync.cycle import Cycle
 from daemon.sync.plan import Priority
 from daemon.sync.publish import Standing
-from tests.support.world import OLD, World, a_world, texts
-
-SCHEMA = {"slug": "rich_text", "tags": "multi_select", "total": "number"}
-
-
-class Site:
-    """A pages database in which `parent` has a child, a grandchild, a toggle and an inline database."""
-
-    def __init__(self, world: World, rows: int = 0) -> None:
-        workspace = world.workspace
-        self.root = workspace.create_page(None, "Root")
-        self.database, self.rows = workspace.create_database(self.root, "Pages", SCHEMA)
-        content = [b.paragraph("one"), b.toggle("more", [b.paragraph("inside")])]
-        self.hello = workspace.add_row(self.rows, "Hello", {"slug": "hello"}, blocks=content)
-        self.parent = workspace.add_row(self.rows, "Parent", {"slug": "parent"})
-        self.child = workspace.create_page(self.parent, "Child", blocks=[b.paragraph("child")])
-        self.grandchild = workspace.create_page(self.child, "Grandchild", blocks=[b.paragraph("grandchild")])
-        self.jobs, self.job_rows = workspace.create_database(self.parent, "Jobs", {"slug": "rich_text"})
-        self.job = workspace.add_row(
-            self.job_rows, "Printer", {"slug": "printer"}, blocks=[b.paragraph("job")]
-        )
-        self.more = [workspace.add_row(self.rows, f"Row {n}", {"slug": f"row-{n}"}) for n in range(rows)]
-        world.clock.advance(OLD)
-        world.sources = [("pages", self.database)]
-
-
-async def synced(world: World, rows: int = 0) -> Site:
-    """The site, built and in the store."""
-    site = Site(world, rows)
-    await world.start()
-    await world.catch_up()
-    return site
+from tests.support.site import Site, said, synced
+from tests.support.world import OLD, World, a_world
 
 
 def flush(folder: Path) -> None:
     """Lose everything that the store in this folder holds."""
     for file in folder.glob("kv.db*"):
         file.unlink()
-
-
-async def said(world: World, slug: str) -> list[str]:
-    """The texts that a page's key holds."""
-    bundle = await world.value(f"page:{slug}")
-    return [text for text in texts(bundle["blocks"]) if text]
 
 
 @pytest.mark.parametrize("rows", [0, 250])
