@@ -77,7 +77,7 @@ def test_every_way_to_write_a_moment_is_one_moment(text: str) -> None:
 
 def test_milliseconds_count() -> None:
     """A database's stamp is not floored."""
-    assert plan.instant("2026-11-02T09:00:57.778+00:00") == pytest.approx(AT_NINE + 57.778)
+    assert plan.instant("2026-11-02T09:00:57.778+00:00") - AT_NINE == pytest.approx(57.778)
 
 
 def test_the_newest_stamp_of_a_read() -> None:
@@ -137,6 +137,12 @@ def test_a_listed_body_saves_the_get_when_it_makes_no_difference(
 ) -> None:
     """It will do when it is trusted, or while no GET could be: in between, a GET saves the second read."""
     assert plan.listed_body_will_do(stamp(0), AT_NINE + listed, AT_NINE + now, TRUST) is will_do
+
+
+def test_what_the_ledger_keeps_of_the_plan() -> None:
+    """Evidence and priorities are stored: the words stay, and a smaller number is read sooner."""
+    assert [str(evidence) for evidence in Evidence] == ["ask", "kept", "trashed", "moved", "disappeared"]
+    assert [int(p) for p in (Priority.FRESH, Priority.SETTLE, Priority.BACKLOG)] == [0, 1, 2]
 
 
 # What a sighting means --------------------------------------------------------------------------------------------
