@@ -366,6 +366,28 @@ class TestPrefix:
         assert Owner.from_json(await plain.get(prefix + OWNER_KEY)) == replace(ME, heartbeat=1.0)
 
 
+class TestWritable:
+    """The writing test."""
+
+    async def test_leaves_nothing(self, store: Store) -> None:
+        """It is one command, writes no bytes of its own, and what is in the store stays as it is."""
+        kv, prefixed = await owned(store), store.open("site:")
+        assert await kv.apply([Write("page:a", '"1"')], ME)
+        before = (kv.commands, kv.bytes_written)
+        await kv.check_writable()
+        await prefixed.check_writable()
+        assert (kv.commands, kv.bytes_written) == (before[0] + 1, before[1])
+        assert sorted([key async for key in kv.scan("*")]) == sorted([OWNER_KEY, "page:a"])
+        assert await kv.get("page:a") == '"1"'
+        assert await kv.read_owner() == ME
+
+    async def test_needs_no_owner(self, store: Store) -> None:
+        """An empty store passes and stays empty."""
+        kv = store.open()
+        await kv.check_writable()
+        assert [key async for key in kv.scan("*")] == []
+
+
 class TestWriteBatches:
     """Cutting writes into batches."""
 

@@ -165,6 +165,8 @@ async def test_a_file_that_may_only_be_read(kv: EmbeddedKV) -> None:
     """A store that cannot be written is told apart from one that cannot be read."""
     await kv.read(lambda db: db.execute("PRAGMA query_only = 1").fetchone())
     with pytest.raises(KVReadOnly, match="writable"):
+        await kv.check_writable()
+    with pytest.raises(KVReadOnly, match="writable"):
         await kv.apply([Write("page:a", "1")], ME)
     assert await kv.read_owner() == ME
 
@@ -190,6 +192,8 @@ async def test_locked_by_somebody_else(
     with contextlib.closing(sqlite3.connect(tmp_path / "kv.db", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         assert await kv.get("page:a") == "1"
+        with pytest.raises(KVUnavailable, match="locked"):
+            await kv.check_writable()
         with pytest.raises(KVUnavailable, match="locked") as caught:
             await kv.apply([Write("page:a", "2")], ME)
         assert caught.value.retryable

@@ -110,6 +110,8 @@ class TestCredentials:
         await kv.ping()
         assert await kv.get("page:a") is None
         with pytest.raises(KVReadOnly):
+            await kv.check_writable()
+        with pytest.raises(KVReadOnly):
             await kv.claim(ME, None)
         redis_server.admin.set(OWNER_KEY, ME.to_json())
         with pytest.raises(KVReadOnly):
@@ -125,6 +127,8 @@ class TestStates:
         """A server without memory refuses a batch whole, and still takes deletions."""
         assert await kv.apply([Write("page:old", "1")], ME)
         redis_server.admin.config_set("maxmemory", "1")
+        with pytest.raises(KVQuotaExceeded):
+            await kv.check_writable()
         with pytest.raises(KVQuotaExceeded) as caught:
             await kv.apply([Write("page:a", "1"), Write("page:b", "1"), Write("page:old", None)], ME)
         assert caught.value.retryable
@@ -148,6 +152,8 @@ class TestStates:
         """A replica does not take writes and says so."""
         redis_server.admin.execute_command("REPLICAOF", "127.0.0.1", "1")
         try:
+            with pytest.raises(KVReadOnly, match="primary"):
+                await kv.check_writable()
             with pytest.raises(KVReadOnly, match="primary"):
                 await kv.apply([Write("page:a", "1")], ME)
         finally:

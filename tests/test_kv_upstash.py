@@ -223,6 +223,8 @@ async def test_read_only_token(upstash_server: UpstashServer) -> None:
     await kv.ping()
     assert await kv.get("page:a") is None
     with pytest.raises(KVReadOnly, match="standard token"):
+        await kv.check_writable()
+    with pytest.raises(KVReadOnly, match="standard token"):
         await kv.claim(ME, None)
     await kv.close()
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 OWNER_KEY = "sync:owner"
+PROBE_KEY = "sync:doctor"  # never there: the writing test names it and leaves nothing
 MAX_BATCH_BYTES = 900_000
 MAX_TOKEN = 2**53  # Redis scripts count in doubles: above this two tokens could look the same
 
@@ -121,6 +122,9 @@ class KV(Protocol):
 
     async def digests(self, keys: Sequence[str]) -> list[str | None]:
         """SHA-1 (hex) of the UTF-8 texts under keys, computed inside the store; None where there is none."""
+
+    async def check_writable(self) -> None:
+        """Return when the credentials may write and there is room; nothing is changed."""
 
     def scan(self, pattern: str) -> AsyncIterator[str]:
         """Every key that matches a Redis glob pattern, once."""

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import TypeVar
 
-from daemon.kv.base import OWNER_KEY, KVUnavailable, Owner, Write
+from daemon.kv.base import OWNER_KEY, PROBE_KEY, KVUnavailable, Owner, Write
 from daemon.kv.glob import glob_escaped
 
 Command = list[str | int]
@@ -51,6 +51,15 @@ for i = 1, #KEYS do
   digests[i] = type(value) == 'string' and redis.sha1hex(value) or false
 end
 return digests
+"""
+
+
+# Redis checks permission, memory and role before it sees that there is nothing to overwrite or to delete.
+_PROBE = """
+redis.call('GET', KEYS[1])
+redis.call('SET', KEYS[1], '', 'XX')
+redis.call('DEL', KEYS[1])
+return 1
 """
 
 
@@ -106,6 +115,9 @@ class CommandKV(ABC):
             answer = await self._send(["EVAL", _DIGESTS, len(some), *map(self._full, some)])
             digests += _texts(answer, len(some))
         return digests
+
+    async def check_writable(self) -> None:
+        await self._send(["EVAL", _PROBE, 1, self._full(PROBE_KEY)])
 
     async def scan(self, pattern: str) -> AsyncIterator[str]:
         full_pattern = glob_escaped(self._prefix) + pattern

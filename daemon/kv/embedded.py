@@ -5,11 +5,13 @@ import hashlib
 import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 from daemon.kv.base import (
     OWNER_KEY,
+    PROBE_KEY,
     KVError,
     KVQuotaExceeded,
     KVReadOnly,
@@ -95,6 +97,16 @@ class EmbeddedKV:
         return await self._command(
             lambda connection: [_digest(value_of(connection, self._prefix + key)) for key in keys]
         )
+
+    async def check_writable(self) -> None:
+        probe = Write(self._prefix + PROBE_KEY, "{}")
+        self.commands += 1
+
+        def work(connection: sqlite3.Connection) -> None:
+            _write(connection, probe)  # seen by nobody: it is gone before the transaction ends
+            _write(connection, replace(probe, value=None))
+
+        await asyncio.to_thread(self._in_transaction, "BEGIN IMMEDIATE", work)
 
     async def scan(self, pattern: str) -> AsyncIterator[str]:
         matches = glob_matcher(glob_escaped(self._prefix) + pattern)
