@@ -248,6 +248,10 @@ def _print_status(known: dict[str, Any]) -> None:
     console.print(sources)
     for row in known["failed"]:
         console.print(f"failing: {row['slug'] or row['id']}: {row['reason']} (next try {row['nextTryAt']})")
+    for row in known["failedListings"]:
+        console.print(
+            f"not listed: {row['name'] or row['id']}: {row['reason']} (next try {row['nextTryAt']})"
+        )
     for row in known["refused"]:
         console.print(f"refused by the store: {row['key']}: {row['reason']}")
     for row in known["conflicts"]:

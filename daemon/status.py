@@ -101,8 +101,9 @@ def _details(db: Connection, parts: Parts) -> dict[str, Any]:
             "toSettle": left.later,
             "failing": left.failing,
         },
-        "failed": [{**row, "nextTryAt": moment(row["nextTryAt"])} for row in work.troubled(db, MOST_LISTED)],
-        "refused": [{**row, "nextTryAt": moment(row["nextTryAt"])} for row in records.refused(db)],
+        "failed": _with_moments(work.troubled(db, MOST_LISTED)),
+        "failedListings": _with_moments(sources.troubled(db)[:MOST_LISTED]),
+        "refused": _with_moments(records.refused(db)),
         "recordsWaiting": records.pending_count(db),
         "conflicts": _conflicts(parts.cycle.site),
         "held": [
@@ -121,6 +122,10 @@ def _details(db: Connection, parts: Parts) -> dict[str, Any]:
         },
         "warnings": warnings(parts),
     }
+
+
+def _with_moments(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{**row, "nextTryAt": moment(row["nextTryAt"])} for row in rows]
 
 
 def _sources(db: Connection) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, exists, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, case, exists, or_, select, update
 
 from daemon import jsontext
 from daemon.ledger import originals, records
@@ -85,6 +85,7 @@ def _known(db: Connection, ids: Iterable[str]) -> dict[str, Known]:
         Page.listed_hash,
         Page.read_hash,
         Page.rest_until,
+        case((Page.attempts > 0, Page.due_at)),
     )
     known: dict[str, Known] = {}
     for some in chunks(ids):
@@ -118,6 +119,8 @@ def _sighted(
 ) -> dict[str, Any]:
     urgency = Priority.BACKLOG if calm else verdict.due
     due_at = max(sighting.date, (known and known.rest_until) or 0.0)
+    if known and verdict.due is not Priority.FRESH:
+        due_at = max(due_at, known.retry_at or 0.0)  # only an edit cuts the back-off of a failing page short
     body = None if verdict.ask else sighting.body
     return {
         "id": sighting.page_id,

@@ -190,6 +190,21 @@ def database_failed(db: Connection, row: DatabaseRow, problem: str, now: float) 
     db.execute(update(Database).where(Database.id == row.id).values(**values))
 
 
+def troubled(db: Connection) -> list[dict[str, Any]]:
+    """Listings that fail: what kind, id, name (of a source or database), reason, attempts, when they are tried next."""
+    found = [_trouble("source", row.ref, row.name, row) for row in sources(db) if not row.retired]
+    found += [_trouble("data_source", row.id, None, row) for row in data_sources(db)]
+    found += [_trouble("database", row.id, row.name, row) for row in databases(db)]
+    return [trouble for trouble in found if trouble["attempts"]]
+
+
+def _trouble(
+    kind: str, thing: str, name: str | None, row: SourceRow | DataSourceRow | DatabaseRow
+) -> dict[str, Any]:
+    told = {"kind": kind, "id": thing, "name": name, "reason": row.problem}
+    return {**told, "attempts": row.attempts, "nextTryAt": row.next_try_at}
+
+
 def is_stuck(attempts: int) -> bool:
     """Whether a listing failed so often that slugs no longer wait for it."""
     return attempts >= STUCK_AFTER_ATTEMPTS

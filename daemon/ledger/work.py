@@ -79,12 +79,18 @@ def next_due_at(db: Connection, *, failing: bool = True, only: str | None = None
 
 
 def make_due(db: Connection, page_ids: Iterable[str], priority: Priority, reason: str) -> int:
-    """Have pages read now, beginning with a GET, also those being read. A more urgent reason that stands is kept."""
+    """Have pages read now, beginning with a GET, also those being read. A more urgent reason that stands is kept.
+
+    A page that fails waits for its next try all the same: only news of it (`FRESH`) cuts its back-off short.
+    """
     count = 0
     for some in chunks(page_ids):
         stands = and_(Page.due_at.is_not(None), Page.priority < int(priority))
         urgency = case((stands, Page.priority), else_=int(priority))
-        values = {"due_at": func.coalesce(Page.rest_until, 0.0), "priority": urgency, "reason": reason}
+        due_at = func.coalesce(Page.rest_until, 0.0)
+        if priority is not Priority.FRESH:
+            due_at = func.coalesce(case((Page.attempts > 0, Page.due_at)), due_at)
+        values = {"due_at": due_at, "priority": urgency, "reason": reason}
         values |= {"seen_body": None, "asked": Page.asked + 1}
         count += db.execute(update(Page).where(Page.id.in_(some)).values(values)).rowcount
     return count

@@ -84,6 +84,7 @@ class Known:
     """What the ledger knows of a page when a sighting arrives. `stamp` is that of the stored read, if any.
 
     `seen_date`: when the newest stamp was told of, or confirmed by a read. `rest_until`: read it no sooner.
+    `retry_at`: the last read failed, and this is when it is tried again.
     """
 
     seen_stamp: str | None
@@ -93,6 +94,7 @@ class Known:
     listed_hash: str | None
     read_hash: str | None
     rest_until: float | None = None
+    retry_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
