@@ -7,11 +7,11 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Literal
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from daemon import config_rules as rules
 from daemon.config_rules import KvSetting, SourceSetting
-from daemon.env import Reader, SecretStr, bare_url, merged, read_env_file
+from daemon.env import Reader, SecretStr, bare_url, merged, password_in, read_env_file
 
 __all__ = [
     "ENV_FILE",
@@ -22,6 +22,7 @@ __all__ = [
     "Settings",
     "SettingsError",
     "SourceSetting",
+    "examine_settings",
     "load_settings",
 ]
 
@@ -154,7 +155,7 @@ class Settings:
         held = [getattr(self, each.name) for each in fields(self) if each.name != "ledger_database_url"]
         texts = [value.get_secret_value() for value in (*held, self.kv.token) if isinstance(value, SecretStr)]
         for address in (self.kv.url, ledger, self.revalidate_url or ""):
-            password = urlsplit(address).password or ""
+            password = password_in(address)
             texts += [password, unquote(password)]
         return tuple(dict.fromkeys(text for text in texts if text))
 
@@ -170,12 +171,27 @@ def load_settings(
     `need`: what the caller cannot do without; the rest may be missing, but what is there must be right.
     Raises `SettingsError` with every problem.
     """
+    settings, problems = examine_settings(environ, env_file, need=need)
+    if problems:
+        raise SettingsError(problems)
+    return settings
+
+
+def examine_settings(
+    environ: Mapping[str, str],
+    env_file: Path | None = None,
+    *,
+    need: Collection[Literal["notion", "kv"]] = ("notion", "kv"),
+) -> tuple[Settings, tuple[str, ...]]:
+    """As `load_settings`, but never refusing: the settings and every problem, one line each.
+
+    What is wrong has a harmless stand-in, so that the rest can still be looked at. Each line begins with the
+    name or names of the settings it is about.
+    """
     from_file, problems = read_env_file(env_file)
     reader = Reader(merged((*NAMES, *PLATFORM_NAMES), environ, from_file), problems)
     settings = _settings(reader, need)
-    if reader.problems:
-        raise SettingsError(reader.problems)
-    return settings
+    return settings, tuple(reader.problems)
 
 
 def _settings(reader: Reader, need: Collection[str]) -> Settings:

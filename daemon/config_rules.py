@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from daemon.cron import CronError, parse_cron
 from daemon.env import Reader, SecretStr, hint, parsed_url
-from daemon.notion.ids import id_from_reference
+from daemon.notion.ids import id_from_reference, names_only_a_view
 
 RESERVED_SOURCE_NAMES = frozenset(
     {"page", "pages", "post", "posts", "db", "sync", "all", "children", "trigger", "worker", "jobs"}
@@ -147,7 +147,9 @@ def _source(reader: Reader, variable: str, where: str, name: str, reference: str
     if ref is not None:
         return SourceSetting(name, ref)
     wrong = "holds no Notion id" if where == variable else f"{where} holds no Notion id"
-    right = f"give 32 hex digits, dashed or not, or the address of the database or page{hint(reference)}"
+    why = " (the id after ?v= is a view's: copy the link of the database itself)"
+    meant = why if names_only_a_view(reference) else hint(reference)
+    right = f"give 32 hex digits, dashed or not, or the address of the database or page{meant}"
     reader.problem(variable, wrong, right)
     return None
 

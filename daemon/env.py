@@ -204,6 +204,14 @@ def bare_url(text: str | None) -> str | None:
     return f"{parts.scheme}://{host}{parts.path}"
 
 
+def password_in(text: str) -> str:
+    """The password inside an address as it stands there; empty when there is none, or no address."""
+    try:
+        return urlsplit(text).password or ""
+    except ValueError:
+        return ""
+
+
 def hint(text: str) -> str:
     """What a value in the wrong place seems to be, as the end of a sentence; nothing of the value itself."""
     if _NOTION_SECRET.match(text):

@@ -6,8 +6,9 @@ never lose an update, and a commit that returned survives the machine. The only 
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -27,7 +28,12 @@ CHUNK = 400
 
 
 class LedgerError(Exception):
-    """The ledger cannot be used. The message says why and what to do."""
+    """The ledger cannot be used: why (`cause`) and what to do about it (`hint`)."""
+
+    def __init__(self, cause: str, hint: str) -> None:
+        self.cause = cause
+        self.hint = hint
+        super().__init__(f"{cause}. {hint}")
 
 
 class Ledger:
@@ -41,6 +47,10 @@ class Ledger:
     async def open(self) -> None:
         """Create or upgrade the tables. Raises LedgerError when the database cannot be used."""
         await self._in_thread(self._open)
+
+    async def is_behind(self) -> bool:
+        """Whether its tables are missing or of an older version. Changes nothing; raises LedgerError as `open`."""
+        return await self._in_thread(self._is_behind)
 
     async def call(
         self, question: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
@@ -63,19 +73,28 @@ class Ledger:
         except (IntegrityError, ProgrammingError, DataError):
             raise  # mistakes of ours, not of the database
         except DatabaseError as error:
-            raise LedgerError(self._explain(error)) from error
+            raise self._explained(error) from error
 
     def _open(self) -> None:
         self._make_folder()
-        try:
+        with self._explaining():
             migrate.upgrade(self._engine)
+
+    def _is_behind(self) -> bool:
+        with self._explaining(), self._engine.begin() as db:
+            return migrate.is_behind(db)
+
+    @contextmanager
+    def _explaining(self) -> Iterator[None]:
+        try:
+            yield
         except migrate.NewerLedgerError as error:
             raise LedgerError(
-                f"{self._where()} was written by a newer version of notion-kv-sync ({error}). "
-                "Start that version again, or move the file away to begin with an empty ledger."
+                f"{self._where()} was written by a newer version of notion-kv-sync ({error})",
+                "Start that version again, or move the file away to begin with an empty ledger.",
             ) from error
         except DatabaseError as error:
-            raise LedgerError(self._explain(error)) from error
+            raise self._explained(error) from error
 
     def _make_folder(self) -> None:
         if (
@@ -88,14 +107,14 @@ class Ledger:
                 folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise LedgerError(
-                    f"the folder {folder} for the ledger cannot be made ({error.strerror}). "
-                    "Set DATA_DIR or LEDGER_DATABASE_URL to a place this user may write to."
+                    f"the folder {folder} for the ledger cannot be made ({error.strerror})",
+                    "Set DATA_DIR or LEDGER_DATABASE_URL to a place this user may write to.",
                 ) from error
 
     def _where(self) -> str:
         return f"the ledger at {self._url.render_as_string(hide_password=True)}"
 
-    def _explain(self, error: DatabaseError) -> str:
+    def _explained(self, error: DatabaseError) -> LedgerError:
         cause = str(error.orig or error).strip()
         hints = {
             "readonly": "Give this user the right to write the file and its folder, or set DATA_DIR elsewhere.",
@@ -105,7 +124,7 @@ class Ledger:
             "not a database": "The file is not a ledger; set LEDGER_DATABASE_URL or DATA_DIR to another place.",
         }
         hint = next((text for word, text in hints.items() if word in cause), "Check LEDGER_DATABASE_URL.")
-        return f"{self._where()} cannot be used: {cause}. {hint}"
+        return LedgerError(f"{self._where()} cannot be used: {cause}", hint)
 
 
 def upsert(

@@ -36,14 +36,18 @@ def upgrade(engine: Engine) -> None:
     with engine.begin() as db:
         if db.dialect.name == "postgresql":
             db.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": POSTGRES_LOCK})
-        settings = config(db)
-        script = ScriptDirectory.from_config(settings)
-        present = current(db)
-        known = {revision.revision for revision in script.walk_revisions()}
-        if present is not None and present not in known:
-            raise NewerLedgerError(present)
-        if present != script.get_current_head():
-            command.upgrade(settings, "head")
+        if is_behind(db):
+            command.upgrade(config(db), "head")
+
+
+def is_behind(db: Connection) -> bool:
+    """Whether there is no ledger yet, or one that an upgrade would change. Raises NewerLedgerError."""
+    script = ScriptDirectory.from_config(config(db))
+    present = current(db)
+    known = {revision.revision for revision in script.walk_revisions()}
+    if present is not None and present not in known:
+        raise NewerLedgerError(present)
+    return present != script.get_current_head()
 
 
 def current(db: Connection) -> str | None:

@@ -46,7 +46,7 @@ class Server:
         Raises OSError when the port cannot be had. Signals are left alone; ending takes a few seconds at most.
         """
         settings = self._parts.settings
-        with _listener(settings.host, settings.port) as listening:
+        with listener(settings.host, settings.port) as listening:
             server = uvicorn.Server(_config(application(self._parts)))
             server.config.load()
             server.lifespan = server.config.lifespan_class(server.config)
@@ -128,7 +128,7 @@ class _Connection(H11Protocol):
 
 
 @contextlib.contextmanager
-def _listener(host: str, port: int) -> Iterator[socket.socket]:
+def listener(host: str, port: int) -> Iterator[socket.socket]:
     """A socket that listens, closed at the end. Raises OSError that names the settings to change."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
