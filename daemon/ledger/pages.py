@@ -150,6 +150,7 @@ _BEFORE = select(
     Page.seen_date,
     Page.forced,
     Page.stamp,
+    Page.content_hash,
     Page.asked,
     exists().where(Link.parent_id == bindparam("page")).label("has_members"),
     exists().where(Copy.page_id == bindparam("page")).label("has_copies"),
@@ -192,8 +193,12 @@ def store_read(
     if not newer:
         values |= {"seen_stamp": read.stamp, "seen_date": max(read.date, before.seen_date or 0.0)}
     if not newer and not asked_meanwhile:
-        settle_at = max(trust.settles_at(read.newest_stamp), rest_until or 0.0)
-        values |= {"due_at": None if read.trusted else settle_at, "priority": int(Priority.SETTLE)}
+        is_news = (before.stamp, before.content_hash) != (read.stamp, read.content_hash)
+        again_at = trust.settles_at(read.newest_stamp)
+        if is_news and plan.is_from_the_future(read.stamp, read.date, trust):
+            again_at = trust.settles_at(read.date)
+        due_at = None if read.trusted else max(again_at, rest_until or 0.0)
+        values |= {"due_at": due_at, "priority": int(Priority.SETTLE)}
         values["reason"] = "settle"
     db.execute(_UPDATE, {"page": read.page_id, **values})
     upsert(db, Snapshot, [{"page_id": read.page_id, "content": read.snapshot}], update=["content"])

@@ -178,6 +178,15 @@ def newest_stamp(page_stamp: str, block_stamps: Iterable[str]) -> float:
     return max([instant(page_stamp), *(instant(stamp) for stamp in block_stamps)])
 
 
+def is_from_the_future(stamp: str, date: float, trust: Trust) -> bool:
+    """Whether a stamp is ahead of the answer that told of it (Notion's clock).
+
+    Edits that bear it are made now. They cannot wait until it has settled, which may be hours away: as long as reading
+    brings something new, it is repeated as if it had been stamped just now.
+    """
+    return instant(stamp) > date + trust.slack_seconds
+
+
 def listed_body_will_do(stamp: str, listed_date: float, notion_now: float, trust: Trust) -> bool:
     """Whether a first read may use the page object a listing gave instead of asking for the page.
 
