@@ -176,18 +176,22 @@ class Publisher:
         log.warning("another daemon writes to this store: standing by", action="standby")
 
     async def heartbeat(self) -> None:
-        """Show that the owner lives, and find out whether it still owns. Costs one command."""
-        if (
-            self._clock.monotonic() - self._last_beat < self._heartbeat_seconds
-            or self.standing is Standing.STANDBY
-        ):
+        """Show that the owner lives, and find out whether it still owns. Costs one command.
+
+        One that fails is repeated when the back-off is over: on a quiet day nothing else would notice that the store
+        is there again.
+        """
+        now = self._clock.monotonic()
+        is_early = now - self._last_beat < self._heartbeat_seconds or now < self.paused_until
+        if is_early or self.standing is Standing.STANDBY:
             return
-        self._last_beat = self._clock.monotonic()
         try:
             if self._owner is None:
                 await self._claim()
             elif await self.may_write():
                 await self._apply([])
+            self._last_beat = now
+            self._is_well()
         except KVError as error:
             self._back_off(error)
 
@@ -225,7 +229,7 @@ class Publisher:
             if groups and await self.may_write():
                 await self._write_all(site, groups, done)
                 if not deletions_only:
-                    self._failures, self.problem, self.error = 0, None, None
+                    self._is_well()
         except KVError as error:
             # Full of data it still takes deletions; a store that refuses even those is out of requests.
             self._is_full = isinstance(error, KVQuotaExceeded) and not deletions_only
@@ -260,7 +264,7 @@ class Publisher:
                         await self._write([group], done)
                 return
             done.refused += 1
-            await self._refuse(items, f"{error} {error.hint}")
+            await self._refuse(items, str(error))
             return
         await self._ledger.call(
             records.mark_written, [(item.row, item.digest) for item in items], self._clock.now().timestamp()
@@ -362,6 +366,10 @@ class Publisher:
         snapshot: dict[str, Any] = jsontext.unpack(packed)
         return jsontext.dumps(site.render_page(snapshot["page"], snapshot["blocks"], now))
 
+    def _is_well(self) -> None:
+        """The store took what it was given."""
+        self._failures, self.problem, self.error = 0, None, None
+
     def _back_off(self, error: KVError) -> None:
         self._failures += 1
         wait = retry_delay_seconds(self._failures, BACK_OFF_FIRST_SECONDS, BACK_OFF_LONGEST_SECONDS)
@@ -369,7 +377,7 @@ class Publisher:
             wait = QUOTA_BACK_OFF_SECONDS
         wait = max(wait, error.retry_after_seconds or 0.0)
         self.paused_until = self._clock.monotonic() + wait
-        self.problem, self.error = f"{error} {error.hint}", error
+        self.problem, self.error = str(error), error
         log.error(
             "the key-value store cannot be written: what was read waits in the ledger",
             action="store_failed",
