@@ -5,10 +5,9 @@ Every request we send only reads, so every one may be repeated. Each try takes i
 
 import random
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import structlog
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
 from daemon.clock import Clock
 from daemon.notion.errors import NotionUnavailable
@@ -43,12 +42,10 @@ class _Tries:
     policy: RetryPolicy
     count: int = 0
     spent_seconds: float = 0.0
-    wait_seconds: float = field(default=0.0)
+    wait_seconds: float = 0.0
 
-    def wait(self, _: RetryCallState) -> float:
-        return self.wait_seconds
-
-    def stop(self, _: RetryCallState) -> bool:
+    @property
+    def are_over(self) -> bool:
         return self.count >= self.policy.attempts or self.spent_seconds > self.policy.total_seconds
 
 
@@ -67,14 +64,13 @@ class Retrier:
         Raises what the last try raised.
         """
         tries = _Tries(self._policy)
-        retrying = AsyncRetrying(
-            retry=retry_if_exception_type(NotionUnavailable),
-            stop=tries.stop,
-            wait=tries.wait,
-            sleep=self._sleep,
-            reraise=True,
-        )
-        return await retrying(self._try, lane, ask, tries)
+        while True:
+            try:
+                return await self._try(lane, ask, tries)
+            except NotionUnavailable:
+                if tries.are_over:
+                    raise
+            await self._clock.sleep_until(self._clock.monotonic() + tries.wait_seconds)
 
     async def _try(self, lane: Lane, ask: Callable[[], Awaitable[Answer]], tries: _Tries) -> Answer:
         async with self._limiter.slot(lane):
@@ -114,6 +110,3 @@ class Retrier:
                 budget=self._limiter.effective_budget,
                 error=str(error),
             )
-
-    async def _sleep(self, seconds: float) -> None:
-        await self._clock.sleep_until(self._clock.monotonic() + seconds)
