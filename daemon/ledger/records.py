@@ -153,9 +153,13 @@ def store_places(
 ) -> None:
     """Keep the settled slug and the source of every page on the site. In: id -> (slug, source)."""
     stored = {row[0]: (row[1], row[2]) for row in db.execute(select(Page.id, Page.slug, Page.source))}
-    for page_id, place in places.items():
-        if page_id in known and stored.get(page_id) != place:
-            db.execute(update(Page).where(Page.id == page_id).values(slug=place[0], source=place[1]))
+    moved = [
+        {"page": page_id, "slug": place[0], "source": place[1]}
+        for page_id, place in places.items()
+        if page_id in known and stored.get(page_id) != place
+    ]
+    if moved:
+        db.execute(update(Page).where(Page.id == bindparam("page")), moved)
 
 
 _UNTRIED: dict[str, Any] = {"attempts": 0, "next_try_at": None, "problem": None}
