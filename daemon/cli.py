@@ -1,6 +1,7 @@
 """The commands: they read the settings, call the parts and speak to people. Exit codes: 0 done, 1 failed, 2 usage."""
 
 import asyncio
+import io
 import os
 import sys
 from collections.abc import Coroutine
@@ -9,10 +10,13 @@ from typing import Annotated, Any, Literal, TypeVar
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from daemon import __version__, jsontext, log
 from daemon.app import App, stop_signals
-from daemon.config import ENV_FILE, Settings, SettingsError, load_settings
+from daemon.clock import SystemClock
+from daemon.config import ENV_FILE, Settings, SettingsError, examine_settings, load_settings
+from daemon.doctor import Doctor, Finding, Level, conclusion, exit_code
 from daemon.kv.base import KVError
 from daemon.ledger import links
 from daemon.ledger.ledger import Ledger, LedgerError
@@ -174,6 +178,28 @@ def confirm_removals(
 
 
 @cli.command()
+def doctor() -> None:
+    """Look at settings, token, sources, ledger, store and port, and say how to mend what is wrong. Changes nothing."""
+    settings, problems = examine_settings(os.environ, ENV_FILE)
+    log.setup_logging("critical", settings.log_format, stream=sys.stderr)
+    log.register_secrets(settings.secret_values())
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # titles are of any script, terminals are not
+
+    async def examine() -> int:
+        found: list[Finding] = []
+        async for finding in Doctor(settings, problems, SystemClock()).findings():
+            found.append(finding)
+            _print_finding(finding)
+        print(f"\n{conclusion(found)}")
+        return exit_code(found, problems)
+
+    code = _finish(examine())
+    if code:
+        raise typer.Exit(code)
+
+
+@cli.command()
 def demo(
     sandbox_only: Annotated[bool, typer.Option("--sandbox-only", help="Only the sample Notion.")] = False,
     seconds: Annotated[float | None, typer.Option(help="End by itself after so long.")] = None,
@@ -222,9 +248,9 @@ def _finish(work: Coroutine[Any, Any, T]) -> T:
     """Run to the end; an error that a person can do something about becomes one sentence and exit code 1."""
     try:
         return asyncio.run(work)
-    except (LedgerError, OSError) as error:
+    except (LedgerError, KVError, OSError) as error:
         _complain([str(error)])
-    except (NotionError, KVError) as error:
+    except NotionError as error:
         _complain([f"{error} {error.hint}"])
     raise typer.Exit(FAILED)
 
@@ -232,6 +258,23 @@ def _finish(work: Coroutine[Any, Any, T]) -> T:
 def _complain(problems: Any) -> None:
     for problem in problems:
         print(log.redact(problem), file=sys.stderr)
+
+
+_LOOKS = {Level.OK: ("✓", "green"), Level.NOTE: ("!", "yellow"), Level.PROBLEM: ("✗", "bold red")}
+
+
+def _print_finding(finding: Finding) -> None:
+    """Two lines at most, and a value to be copied on a line of its own; coloured on a terminal, else plain."""
+    symbol, style = _LOOKS[finding.level]
+    console = Console(highlight=False, soft_wrap=True)
+    if not console.encoding.lower().startswith("utf"):
+        symbol = "-"
+    console.print(Text(f"{symbol} {finding.level:<8}", style), Text(finding.about, "bold"), end="  ")
+    console.print(Text(log.redact(finding.what)))
+    if finding.todo:
+        console.print(Text(f"{'':12}{log.redact(finding.todo)}"))
+    if finding.shown:
+        console.print(Text(f"{'':12}{finding.shown}"))
 
 
 def _print_status(known: dict[str, Any]) -> None:

@@ -32,8 +32,8 @@ _SECRET_KEY = re.compile(_SECRET_NAME, re.IGNORECASE)
 _LOOKS_SECRET: Final[tuple[tuple[re.Pattern[str], str], ...]] = (
     # Authorization: Bearer abc
     (re.compile(r"\b(bearer|basic)\s+[\w.~+/=-]{4,}", re.IGNORECASE), rf"\1 {REDACTED}"),
-    # scheme://user:password@host
-    (re.compile(r"(?<=://)([^/\s:@]*):[^/\s@]+@"), rf"\1:{REDACTED}@"),
+    # scheme://user:password@host, but not the word itself, with which messages show how to write one
+    (re.compile(r"(?<=://)([^/\s:@]*):(?!password@)[^/\s@]+@"), rf"\1:{REDACTED}@"),
     # ?secret=abc, x_token=abc
     (re.compile(rf"\b({_SECRET_NAME})=(?!\[redacted)[^\s&\"'<>,;)]+", re.IGNORECASE), rf"\1={REDACTED}"),
     # "token": "abc", 'Authorization': 'abc'

@@ -271,6 +271,7 @@ def test_what_looks_like_a_secret_is_hidden(text: str) -> None:
         "https://www.notion.so/team/Secrets-of-good-bread",
         "the token is refused: create a new secret",
         "redis://host:6379/0",
+        "write redis://user:password@host:6379",
         "a secret_garden",
     ],
 )

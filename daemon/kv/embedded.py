@@ -68,6 +68,11 @@ class EmbeddedKV:
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
 
+    @property
+    def path(self) -> Path:
+        """Where the file is, or will be."""
+        return self._path
+
     async def ping(self) -> None:
         await self._command(lambda connection: value_of(connection, OWNER_KEY))
 
