@@ -1,0 +1,189 @@
+"""The ledger's door: tables as the models say, commits that last, writers that never lose an update."""
+
+import asyncio
+import multiprocessing
+import os
+import signal
+import sqlite3
+import threading
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection, create_engine, select, update
+
+from daemon.ledger import meta
+from daemon.ledger.ledger import CHUNK, Ledger, LedgerError, chunks, upsert
+from daemon.ledger.meta import Fact
+from daemon.ledger.tables import Base, Meta, Page
+
+
+def url(folder: Path) -> str:
+    """The ledger of a folder."""
+    return f"sqlite:///{folder / 'ledger.db'}"
+
+
+async def test_the_migrations_make_exactly_the_tables_of_the_models(tmp_path: Path) -> None:
+    """Broken by a column in `tables.py` that no migration adds."""
+    ledger = Ledger(url(tmp_path))
+    await ledger.open()
+    await ledger.close()
+    engine = create_engine(url(tmp_path))
+    with engine.connect() as db:
+        context = MigrationContext.configure(db, opts={"compare_type": True})
+        assert compare_metadata(context, Base.metadata) == []
+    engine.dispose()
+
+
+async def test_the_index_of_what_is_due_is_the_one_of_the_models(tmp_path: Path) -> None:
+    """A comparison of metadata does not look at the condition of an index; work is taken in its order."""
+    ledger = Ledger(url(tmp_path))
+    await ledger.open()
+    await ledger.close()
+    modelled = create_engine("sqlite://")
+    Base.metadata.create_all(modelled)
+    question = "SELECT sql FROM sqlite_master WHERE name = 'pages_due'"
+    with modelled.connect() as db:
+        wanted = db.exec_driver_sql(question).scalar()
+    modelled.dispose()
+    with sqlite3.connect(tmp_path / "ledger.db") as file:
+        (made,) = file.execute(question).fetchone()
+    file.close()
+    assert made == wanted
+    assert "WHERE due_at IS NOT NULL" in made
+
+
+async def test_a_commit_that_returned_is_on_the_disk(tmp_path: Path) -> None:
+    """WAL, full syncs, foreign keys: read back from the connection that the questions run on."""
+    ledger = Ledger(url(tmp_path))
+    await ledger.open()
+
+    def pragmas(db: Connection) -> list[object]:
+        names = ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
+        return [db.exec_driver_sql(f"PRAGMA {name}").scalar() for name in names]
+
+    assert await ledger.call(pragmas) == ["wal", 2, 1, 15_000]
+    await ledger.close()
+
+
+async def test_a_question_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
+    """All of it or none of it."""
+    ledger = Ledger(url(tmp_path))
+    await ledger.open()
+
+    def half(db: Connection) -> None:
+        meta.put(db, Fact.SWEPT_AT, 1.0)
+        raise ValueError("half way")
+
+    with pytest.raises(ValueError, match="half way"):
+        await ledger.call(half)
+    assert await ledger.call(meta.get, Fact.SWEPT_AT) is None
+    await ledger.close()
+
+
+async def test_what_was_asked_is_done_although_its_asker_is_cancelled(tmp_path: Path) -> None:
+    """Broken by awaiting the thread without a shield: what still waits for its turn is then dropped."""
+    ledger = Ledger(url(tmp_path))
+    await ledger.open()
+    may_go_on = threading.Event()
+    in_the_way = asyncio.create_task(ledger.call(lambda _: may_go_on.wait(10)))
+    asking = asyncio.create_task(ledger.call(meta.put, Fact.SWEPT_AT, 5.0))
+    await asyncio.sleep(0)
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    may_go_on.set()
+    assert await in_the_way
+    assert await ledger.call(meta.get, Fact.SWEPT_AT) == 5.0
+    await ledger.close()
+
+
+def add_up(ledger_url: str, times: int) -> None:
+    """Read a number and write it back one higher, in one question, again and again (another process)."""
+
+    def one_more(db: Connection) -> None:
+        found = db.execute(select(Meta.value).where(Meta.name == "count")).scalar_one()
+        db.execute(update(Meta).where(Meta.name == "count").values(value=found + 1))
+
+    async def run() -> None:
+        ledger = Ledger(ledger_url)
+        for _ in range(times):
+            await ledger.call(one_more)
+        await ledger.close()
+
+    asyncio.run(run())
+
+
+async def test_two_processes_never_lose_an_update(tmp_path: Path) -> None:
+    """Broken by BEGIN instead of BEGIN IMMEDIATE: a reader that becomes a writer is refused, or overwrites."""
+    ledger = Ledger(url(tmp_path))
+    await ledger.open()
+    await ledger.call(lambda db: upsert(db, Meta, [{"name": "count", "value": 0}], update=[]))
+    context = multiprocessing.get_context("spawn")
+    others = [context.Process(target=add_up, args=(url(tmp_path), 50)) for _ in range(2)]
+    for other in others:
+        other.start()
+    for other in others:
+        await asyncio.to_thread(other.join, 30)
+        assert other.exitcode == 0
+    found = await ledger.call(lambda db: db.execute(select(Meta.value).where(Meta.name == "count")).scalar())
+    assert found == 100
+    await ledger.close()
+
+
+def die_in_the_middle(ledger_url: str) -> None:
+    """Commit one fact, then die while the next transaction is open (another process)."""
+
+    def die(db: Connection) -> None:
+        meta.put(db, Fact.SWEPT_AT, 2.0)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    async def run() -> None:
+        ledger = Ledger(ledger_url)
+        await ledger.open()
+        await ledger.call(meta.put, Fact.SWEPT_AT, 1.0)
+        await ledger.call(die)
+
+    asyncio.run(run())
+
+
+async def test_a_kill_in_a_transaction_leaves_the_last_commit(tmp_path: Path) -> None:
+    """What was committed is there, what was not is not, and the file opens."""
+    victim = multiprocessing.get_context("spawn").Process(target=die_in_the_middle, args=(url(tmp_path),))
+    victim.start()
+    await asyncio.to_thread(victim.join, 30)
+    assert victim.exitcode == -signal.SIGKILL
+    ledger = Ledger(url(tmp_path))
+    await ledger.open()
+    assert await ledger.call(meta.get, Fact.SWEPT_AT) == 1.0
+    await ledger.close()
+
+
+async def test_a_file_that_is_no_ledger_is_left_as_it_is(tmp_path: Path) -> None:
+    """Said with its place and what to do."""
+    (tmp_path / "ledger.db").write_text("a shopping list, much longer than the head of a database file" * 20)
+    before = (tmp_path / "ledger.db").read_bytes()
+    ledger = Ledger(url(tmp_path))
+    with pytest.raises(LedgerError, match=r"not a (database|ledger)"):
+        await ledger.open()
+    await ledger.close()
+    assert (tmp_path / "ledger.db").read_bytes() == before
+
+
+async def test_more_rows_than_a_statement_can_take(tmp_path: Path) -> None:
+    """Upserts and questions by id are cut into pieces."""
+    ledger = Ledger(url(tmp_path))
+    await ledger.open()
+    names = [f"page-{number}" for number in range(3 * CHUNK + 7)]
+
+    def fill(db: Connection) -> int:
+        rows = [{"id": name, "card": {}, "seen_stamp": "a"} for name in names]
+        upsert(db, Page, rows, update=[])
+        upsert(db, Page, [{**row, "seen_stamp": "b"} for row in rows], update=["seen_stamp"])
+        upsert(db, Page, [{**row, "seen_stamp": "c"} for row in rows], update=[])
+        found = [db.execute(select(Page.seen_stamp).where(Page.id.in_(some))).all() for some in chunks(names)]
+        return sum(row.seen_stamp == "b" for some in found for row in some)
+
+    assert await ledger.call(fill) == len(names)
+    await ledger.close()
