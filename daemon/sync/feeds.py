@@ -138,11 +138,39 @@ class Feeds:
         # In the order of creation: an edit made meanwhile then moves no row from one page of results to another.
         async for answer in self._api.query(row.id, Lane.FEED, edited_on_or_after=since, sort="created"):
             first = first or answer.date
-            found += await self._commit_rows(row.id, answer, Via.QUERY)
+            found += await self._commit_rows(row.id, await self._whole(answer, Lane.FEED), Via.QUERY)
             if incomplete(answer.body):
                 return found + await self.list_members(row, Lane.READ)
         await self._ledger.call(sources.watermark_moved, row.id, first)
         return found
+
+    async def _whole(self, answer: Answer, lane: Lane) -> Answer:
+        """A page of results in which the rows that Notion listed as a bare id are replaced by what a GET shows.
+
+        A GET is younger than the listing, so dating it like the listing trusts it less than it deserves.
+        """
+        things = answer.body["results"]
+        bare = [thing["id"] for thing in things if thing.get("object") == "page" and not is_page(thing)]
+        if not bare:
+            return answer
+        asked = {page_id: await self._shown(page_id, lane) for page_id in bare}
+        return Answer({**answer.body, "results": [asked.get(t["id"]) or t for t in things]}, answer.date)
+
+    async def _shown(self, page_id: str, lane: Lane) -> dict[str, Any] | None:
+        """The page as a GET shows it; None when it is gone, or when Notion shows only a part of it there too."""
+        try:
+            page = (await self._api.page(page_id, lane)).body
+        except NotionNotFound:
+            return None
+        if is_page(page):
+            return None if page.get("in_trash") else page
+        log.warning(
+            "Notion shows only a part of a row",
+            action="row_partial",
+            page=page_id,
+            hint=NotionForbidden.hint,
+        )
+        return None
 
     async def _commit_rows(self, data_source_id: str, answer: Answer, via: Via, *, calm: bool = False) -> int:
         rows = [thing for thing in answer.body["results"] if is_page(thing)]
@@ -166,7 +194,8 @@ class Feeds:
         found, first, seen = 0, 0.0, set[str]()
         async for answer in self._api.rows(row.id, lane):
             first = first or answer.date
-            found += await self._commit_rows(row.id, answer, Via.MEMBERSHIP, calm=row.listed_date is None)
+            whole = await self._whole(answer, lane)
+            found += await self._commit_rows(row.id, whole, Via.MEMBERSHIP, calm=row.listed_date is None)
             seen.update(thing["id"] for thing in answer.body["results"])
         await self._ledger.call(sources.data_source_listed, row.id, seen, first)
         return found
