@@ -13,6 +13,10 @@ JsonObject = dict[str, Any]
 GALLERY_PERCENT = 60
 """A database is shown as a gallery when at least so many of its rows have a cover."""
 
+INDEX_FIELDS = ("title", "excerpt", "cover", "lastEdited")
+BUNDLE_FIELDS = (*INDEX_FIELDS, "rawSlug", "tags", "url")
+"""The facts of a card on which an index, and the bundle of a database, depend: what they show and sort by."""
+
 
 def key_page(slug: str) -> str:
     """The key of the page under `slug`."""

@@ -4,7 +4,7 @@ The hash is taken over what goes into a value, not over the value: so a key can 
 values are rendered only when they are written.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
@@ -14,7 +14,15 @@ from typing import Any
 from daemon.jsontext import content_hash
 from daemon.ledger.records import SiteFacts, Wanted
 from daemon.site.bundle import build_bundle
-from daemon.site.indexes import database_bundle, key_database, key_index, key_page, source_index
+from daemon.site.indexes import (
+    BUNDLE_FIELDS,
+    INDEX_FIELDS,
+    database_bundle,
+    key_database,
+    key_index,
+    key_page,
+    source_index,
+)
 from daemon.site.slugs import Layout, Place, lay_out
 
 LISTS_LEVEL = 1_000_000
@@ -121,7 +129,7 @@ def _page_hash(site: Composition, place: Place) -> str:
 def _want_index(site: Composition, name: str, listed: bool, written: set[str]) -> None:
     key, pages = key_index(name), site.members(name)
     if key not in site.wanted and (key in written or (listed and _all_read(site.facts, pages))):
-        site.wanted[key] = Wanted("index", name, LISTS_LEVEL, _list_hash(site, pages))
+        site.wanted[key] = Wanted("index", name, LISTS_LEVEL, _list_hash(site, pages, INDEX_FIELDS))
 
 
 def _want_database(site: Composition, database_id: str, written: set[str]) -> None:
@@ -131,12 +139,16 @@ def _want_database(site: Composition, database_id: str, written: set[str]) -> No
     rows = site.rows_of(database_id)
     if key in written or (database.listed and _all_read(site.facts, rows)):
         name = site.facts.database_names.get(database_id, "")
-        site.wanted[key] = Wanted("database", database_id, LISTS_LEVEL, _list_hash(site, rows, name))
+        site.wanted[key] = Wanted(
+            "database", database_id, LISTS_LEVEL, _list_hash(site, rows, BUNDLE_FIELDS, name)
+        )
 
 
-def _list_hash(site: Composition, pages: Iterable[str], *more: str) -> str:
-    """Over what lists show of their members; the order follows from it."""
-    return content_hash([more, sorted(site.listed(pages), key=itemgetter(1))])
+def _list_hash(site: Composition, pages: Iterable[str], fields: Sequence[str], *more: str) -> str:
+    """Over what a list shows of its members; the order follows from it."""
+    members = sorted(site.listed(pages), key=itemgetter(1))
+    shown = [(slug, page_id, [facts.get(name) for name in fields]) for slug, page_id, facts in members]
+    return content_hash([more, shown])
 
 
 def _rows(facts: SiteFacts, data_source_ids: Iterable[str]) -> list[str]:
