@@ -87,6 +87,13 @@ def test_the_newest_stamp_of_a_read() -> None:
     assert plan.newest_stamp(stamp(3), iter([stamp(1), stamp(5), stamp(4)])) == at(5)
 
 
+def test_a_stamp_lies_ahead_only_beyond_the_slack() -> None:
+    """Clocks may differ by a little: what is a few seconds ahead of its answer is of now."""
+    assert not plan.is_from_the_future(stamp(1), at(1), TRUST)
+    assert not plan.is_from_the_future(stamp(1), at(1) - 10, TRUST)
+    assert plan.is_from_the_future(stamp(1), at(1) - 11, TRUST)
+
+
 # Trust ------------------------------------------------------------------------------------------------------------
 
 
