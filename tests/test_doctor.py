@@ -121,7 +121,10 @@ def told(finding: Finding, level: Level, *words: str) -> None:
 
 
 async def test_all_is_well(site: Site, tmp_path: Path) -> None:
-    """With everything in order nothing else is said, exit code 0, and nothing at all is made or changed."""
+    """With everything in order nothing else is said, exit code 0, and nothing at all is made or changed.
+
+    Fails when the embedded store is opened although it is not there.
+    """
     found = await site.examine()
     assert {finding.level for finding in found} == {Level.OK}, found
     assert exit_code(found, []) == 0 and conclusion(found) == "Everything is in order."
@@ -137,7 +140,10 @@ def test_the_worst_decides() -> None:
 
 
 async def test_a_check_that_fails_itself_keeps_no_other_from_being_made(site: Site, tmp_path: Path) -> None:
-    """A file that nobody expected is a finding, and what comes after it is looked at."""
+    """A file that nobody expected is a finding, and what comes after it is looked at.
+
+    Fails when an error of one check is let through.
+    """
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / TOKEN_FILE).write_bytes("kein Schlüssel".encode())
     found = await site.examine(EMBEDDED_KV_TOKEN="")
@@ -277,7 +283,10 @@ async def test_something_else_answers(site: Site) -> None:
 
 
 async def test_notion_wants_fewer_requests(site: Site) -> None:
-    """Refused for now: when to try again, and who else may use up the budget. It does not wait."""
+    """Refused for now: when to try again, and who else may use up the budget. It does not wait.
+
+    Fails with the daemon's own patience.
+    """
     site.sandbox.faults.add(429, retry_after=240)
     before = site.clock.monotonic()
     told(await site.look("Notion"), Level.PROBLEM, "no more requests", "429", "in 4 minutes", "budget")
@@ -489,7 +498,10 @@ def run_sql(file: Path, statement: str) -> None:
 
 
 async def test_ledger_states(site: Site, ledger: Path) -> None:
-    """Of this version; older: it will be upgraded, and not now; newer: never touched."""
+    """Of this version; older: it will be upgraded, and not now; newer: never touched.
+
+    Fails when the ledger is opened as the daemon opens it.
+    """
     told(await site.look("ledger"), Level.OK, "read and written")
     run_sql(ledger, "DELETE FROM alembic_version")
     told(await site.look("ledger"), Level.NOTE, "older version", "db upgrade")
@@ -599,7 +611,7 @@ async def test_upstash_token_wrong(site: Site, upstash_server: UpstashServer) ->
 
 
 async def test_upstash_token_read_only(site: Site, upstash_server: UpstashServer) -> None:
-    """The read-only token passes every reading test, so only the writing test finds it."""
+    """The read-only token passes every reading test: fails without the writing test."""
     finding = await site.look("store", **upstash(upstash_server, upstash_server.read_only_token))
     told(finding, Level.PROBLEM, "read but not written", "NOPERM", "standard token", "not its read-only one")
 
@@ -631,7 +643,7 @@ async def test_redis_password_wrong(site: Site, redis_server: RedisServer) -> No
 
 @pytest.mark.parametrize("rights", ["+@read +ping", "+@read +ping +eval", "+@read +ping +eval +set"])
 async def test_redis_user_read_only(site: Site, redis_server: RedisServer, rights: str) -> None:
-    """A user who may not run scripts, set or delete: found although reading works."""
+    """A user who may not run scripts, set or delete: fails when the writing test leaves one of them out."""
     acl = redis_server.admin.execute_command
     acl("ACL", "SETUSER", "reader", "reset", "on", ">right", "~*", *rights.split())
     try:
@@ -652,7 +664,7 @@ async def test_redis_replica(site: Site, redis_server: RedisServer) -> None:
 
 
 async def test_redis_full(site: Site, redis_server: RedisServer) -> None:
-    """No memory left."""
+    """No memory left: fails when the writing test only deletes."""
     redis_server.admin.config_set("maxmemory", "1")
     finding = await site.look("store", **redis(redis_server.port))
     told(finding, Level.PROBLEM, "quota or memory is used up", "maxmemory", "free space")
@@ -792,7 +804,7 @@ async def live_site(tmp_path: Path) -> AsyncIterator[dict[str, str]]:
     """Settings of a small workspace that is served in real time."""
     sandbox = Sandbox()
     home = sandbox.workspace.create_page(None, "Website")
-    database, source = sandbox.workspace.create_database(home, "[bold]Págs[/bold] 한국어", {})
+    database, source = sandbox.workspace.create_database(home, f"[bold]Págs[/bold] 한국어 {SECRET}", {})
     sandbox.workspace.add_row(source, "Hello")
     async with sandbox.serve() as url:
         yield {
@@ -806,7 +818,10 @@ async def live_site(tmp_path: Path) -> AsyncIterator[dict[str, str]]:
 
 
 async def test_beside_a_running_daemon(live_site: dict[str, str], tmp_path: Path) -> None:
-    """Exit code 0, plain text, the daemon named by port and heartbeat, the token shown, no other secret anywhere."""
+    """Exit code 0, plain text, the daemon named by port and heartbeat, the token shown, no other secret anywhere.
+
+    Fails when findings are printed without being redacted.
+    """
     port = closed_port()
     async with running(tmp_path, live_site, port) as daemon:
         await daemon.until("/ready")
@@ -817,7 +832,7 @@ async def test_beside_a_running_daemon(live_site: dict[str, str], tmp_path: Path
     token = (tmp_path / "data" / TOKEN_FILE).read_text().strip()
     for words in (
         "✓ ok",
-        'database "[bold]Págs[/bold] 한국어" with 1 row',
+        'database "[bold]Págs[/bold] 한국어 [redacted]" with 1 row',
         f"already runs on port {port}",
         "writes to the store (last heartbeat",
         token,

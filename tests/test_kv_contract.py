@@ -370,7 +370,10 @@ class TestWritable:
     """The writing test."""
 
     async def test_leaves_nothing(self, store: Store) -> None:
-        """It is one command, writes no bytes of its own, and what is in the store stays as it is."""
+        """It is one command, writes no bytes of its own, and what is in the store stays as it is.
+
+        Fails when its key is set and not deleted.
+        """
         kv, prefixed = await owned(store), store.open("site:")
         assert await kv.apply([Write("page:a", '"1"')], ME)
         before = (kv.commands, kv.bytes_written)
