@@ -60,7 +60,8 @@ TRAPS: dict[int, Trap] = {
     ),
     7: Trap(
         "an edit of a child page moves no stamp above it",
-        _tests("guarantees", "edits_below_arrive_by_search_or_by_the_sweep"),
+        _tests("traps", "trap_07_a_child_page_is_read_though_nothing_above_it_moves")
+        + _tests("guarantees", "edits_below_arrive_by_search_or_by_the_sweep"),
     ),
     8: Trap(
         "an edit of a row moves neither its database nor the page that shows it",
