@@ -475,3 +475,23 @@ async def test_all_habits_at_once(tmp_path: Path) -> None:
         for slug in ("parent/child", "parent/child/grandchild", "parent/printer", "parent/page-5"):
             assert "second" in await said(world, slug)
         assert max(reads_of(seen + seen_by_sweep, page) for page in edited) <= 4
+
+
+async def test_a_page_that_was_asked_for_too_early(tmp_path: Path) -> None:
+    """A new child page is read with a GET before its stamp can be trusted; a second edit follows, and no search.
+
+    Fails when whatever a GET says is trusted.
+    """
+    async with a_world(tmp_path, habits=Habits(search_forgets=1.0)) as world:
+        site = await synced(world)
+        to_full_minute(world)
+        world.clock.advance(2)
+        new = world.workspace.create_page(site.hello, "New", blocks=[b.paragraph("one")])
+        async with world.counted() as seen:
+            await world.poll()
+            assert "hello/new" in await world.slugs()
+            world.clock.advance(35)
+            content(world, new)
+            await poll_for(world, soon())
+        assert await is_shown(world, new, "hello/new")
+        assert reads_of(seen, new) == 2

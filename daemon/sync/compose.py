@@ -25,9 +25,6 @@ from daemon.site.indexes import (
 )
 from daemon.site.slugs import Layout, Place, lay_out
 
-LISTS_LEVEL = 1_000_000
-"""Indexes and database bundles are written after the pages that they name."""
-
 
 @dataclass
 class Composition:
@@ -129,7 +126,7 @@ def _page_hash(site: Composition, place: Place) -> str:
 def _want_index(site: Composition, name: str, listed: bool, written: set[str]) -> None:
     key, pages = key_index(name), site.members(name)
     if key not in site.wanted and (key in written or (listed and _all_read(site.facts, pages))):
-        site.wanted[key] = Wanted("index", name, LISTS_LEVEL, _list_hash(site, pages, INDEX_FIELDS))
+        site.wanted[key] = Wanted("index", name, 0, _list_hash(site, pages, INDEX_FIELDS))
 
 
 def _want_database(site: Composition, database_id: str, written: set[str]) -> None:
@@ -139,9 +136,8 @@ def _want_database(site: Composition, database_id: str, written: set[str]) -> No
     rows = site.rows_of(database_id)
     if key in written or (database.listed and _all_read(site.facts, rows)):
         name = site.facts.database_names.get(database_id, "")
-        site.wanted[key] = Wanted(
-            "database", database_id, LISTS_LEVEL, _list_hash(site, rows, BUNDLE_FIELDS, name)
-        )
+        level = site.layout.places[site.layout.databases[database_id]].level + 1
+        site.wanted[key] = Wanted("database", database_id, level, _list_hash(site, rows, BUNDLE_FIELDS, name))
 
 
 def _list_hash(site: Composition, pages: Iterable[str], fields: Sequence[str], *more: str) -> str:

@@ -410,6 +410,8 @@ def _page_shown(text: str | None) -> str | None:
 def grouped(rows: Iterable[Pending]) -> Iterator[list[Pending]]:
     """Pending keys in the groups that must be written together, higher levels first, pure deletions last.
 
+    Lists come right after the pages of the level that they name.
+
     Keys belong together when the same page wants one and leaves another: a page that moves, and through it
     whoever takes its place.
     """
@@ -430,6 +432,6 @@ def grouped(rows: Iterable[Pending]) -> Iterator[list[Pending]]:
     yield from sorted(groups.values(), key=_urgency)
 
 
-def _urgency(group: Sequence[Pending]) -> tuple[int, str]:
+def _urgency(group: Sequence[Pending]) -> tuple[int, bool, str]:
     levels = [row.level for row in group if row.wanted is not None]
-    return min(levels, default=DELETIONS_LEVEL), group[0].key
+    return min(levels, default=DELETIONS_LEVEL), group[0].kind != "page", group[0].key
