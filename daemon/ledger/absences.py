@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, Connection, and_, delete, func, or_, select, update
 
 from daemon.ledger import meta
-from daemon.ledger.ledger import chunks, upsert
+from daemon.ledger.ledger import chunks
+from daemon.ledger.links import bury
 from daemon.ledger.meta import Fact
 from daemon.ledger.sources import data_sources, databases, row_counts, source_link, sources
-from daemon.ledger.tables import DataSource, Gone, Link, Page
+from daemon.ledger.tables import DataSource, Link, Page
 from daemon.sync.plan import HOLD_ALL_COUNT, Decision, Evidence, decide
 
 LOST = "lost"
@@ -77,9 +78,8 @@ def _is_link(absence: _Absence) -> ColumnElement[bool]:
 
 def _remove(db: Connection, absence: _Absence, notion_now: float) -> None:
     db.execute(delete(Link).where(_is_link(absence)))
-    if absence.kind == "row":
-        grave = {"id": absence.child_id, "parent_id": absence.parent_id, "date": notion_now}
-        upsert(db, Gone, [grave], update=["date"])
+    if absence.kind == "row" or absence.evidence is Evidence.DISAPPEARED:
+        bury(db, [(absence.child_id, absence.parent_id, notion_now)])
 
 
 def _grouped(db: Connection, absences: Sequence[_Absence]) -> Mapping[tuple[bool, str], list[_Absence]]:

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, delete, func, select, update
 
 from daemon.ledger.ledger import chunks, upsert
-from daemon.ledger.tables import DataSource, Link, Page
+from daemon.ledger.tables import DataSource, Gone, Link, Page
 from daemon.sync.plan import Evidence
 
 
@@ -95,7 +95,26 @@ def missing_rows(db: Connection, data_source_id: str) -> set[str]:
 
 def confirm_removals(db: Connection) -> int:
     """A person said that what is held is really gone. Out: how many members left."""
+    held = db.execute(select(Link.child_id, Link.parent_id, Link.since).where(Link.held))
+    bury(db, [(child, parent, since or 0.0) for child, parent, since in held])
     return db.execute(delete(Link).where(Link.held)).rowcount
+
+
+def bury(db: Connection, gone: Iterable[tuple[str, str, float]]) -> None:
+    """Remember what left its data source or page, and when (Notion's clock). In: (id, parent, date)."""
+    graves = [{"id": child, "parent_id": parent, "date": date} for child, parent, date in gone]
+    upsert(db, Gone, graves, update=["date"])
+
+
+def out_of_reach(db: Connection) -> list[tuple[str, str]]:
+    """Child pages and databases that left a page without a trace: (id, page)."""
+    question = select(Gone.id, Gone.parent_id).join(Page, Page.id == Gone.parent_id)
+    return [(child, page) for child, page in db.execute(question.order_by(Gone.parent_id, Gone.id))]
+
+
+def within_reach(db: Connection, child: str, page: str) -> None:
+    """Something that had left a page without a trace answers again."""
+    db.execute(delete(Gone).where(Gone.id == child, Gone.parent_id == page))
 
 
 def held_links(db: Connection) -> list[tuple[str, str, str, str | None]]:

@@ -195,7 +195,8 @@ def store_wanted(db: Connection, wanted: Mapping[str, Wanted]) -> int:
 def forget_pages(db: Connection, off_site: Iterable[str], notion_now: float) -> int:
     """Drop pages that no longer have a place, whole. Out: how many."""
     count = 0
-    db.execute(delete(Gone).where(Gone.date < notion_now - GONE_KEPT_SECONDS))
+    late = Gone.date < notion_now - GONE_KEPT_SECONDS
+    db.execute(delete(Gone).where(late, Gone.parent_id.not_in(select(Page.id))))
     for some in chunks(off_site):
         graves = [{"id": page, "parent_id": "", "date": notion_now} for page in some]
         upsert(db, Gone, graves, update=["date"])

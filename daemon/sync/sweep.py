@@ -54,6 +54,7 @@ class Sweep:
         await self._members(started)
         await self._child_pages(started)
         await self._containers()
+        await self._out_of_reach()
         await self._foreign_hosts()
         unshared = await self._ledger.call(originals.look_again)
         await self._ledger.call(work.make_due, unshared, Priority.SETTLE, "unshared")
@@ -115,6 +116,19 @@ class Sweep:
             listed = {block["id"] for block in blocks if block.get("type") in POINTERS}
             if listed != await self._ledger.call(links.children_in, container):
                 await self._ledger.call(work.make_due, [page_id], Priority.SETTLE, "child")
+
+    async def _out_of_reach(self) -> None:
+        """What disappeared from a page: when access is given back no stamp tells, nor does a search."""
+        for child, page_id in await self._ledger.call(links.out_of_reach):
+            try:
+                await self._api.block(child, self.lane)
+            except STOPS_THE_RUN:
+                raise
+            except NotionError as error:
+                log.debug("still out of reach", action="out_of_reach", id=child, error=str(error))
+                continue
+            await self._ledger.call(work.make_due, [page_id], Priority.SETTLE, "child")
+            await self._ledger.call(links.within_reach, child, page_id)
 
     async def _foreign_hosts(self) -> None:
         for host in await self._ledger.call(originals.foreign_hosts):

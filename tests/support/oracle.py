@@ -3,7 +3,9 @@
 import json
 import re
 import unicodedata
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from daemon.demo.workspace import Workspace
@@ -57,10 +59,22 @@ def slugified(title: str, page_id: str) -> str:
 
 
 class Oracle:
-    """Answers for one workspace and its configured sources: (name, id of a database, data source or page)."""
+    """Answers for one workspace and its configured sources: (name, id of a database, data source or page).
 
-    def __init__(self, workspace: Workspace, sources: list[tuple[str, str]]) -> None:
+    `stamp_ms`: how coarse stamps are shown. `trash_hides`: what lies below a trashed page answers 404.
+    """
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        sources: list[tuple[str, str]],
+        *,
+        stamp_ms: int = 60_000,
+        trash_hides: bool = False,
+    ) -> None:
         self._workspace = workspace
+        self._stamp_ms = stamp_ms
+        self._trash_hides = trash_hides
         self._sources = sorted(sources, key=lambda s: {"pages": 0, "posts": 1}.get(s[0], 2))
 
     def site(self) -> Site:
@@ -89,13 +103,98 @@ class Oracle:
             "notionId": spot.id,
             "slug": spot.slug,
             "title": self._workspace.title_of(spot.id),
-            "type": {"top": {"pages": "page", "posts": "post"}.get(spot.source, spot.source)}.get(
-                spot.kind, spot.kind
-            ),
+            "type": spot.kind
+            if spot.kind in ("child", "row")
+            else {"pages": "page", "posts": "post"}.get(spot.source, spot.source),
             "parentSlug": spot.parent.slug if spot.parent else None,
             "childPages": [(c, self._workspace.title_of(c), below.slug) for c, below in children],
+            "lastEdited": self._edited(spot.id),
+            **self._looks(spot.id),
+            "icon": _address(self._workspace.page(spot.id).icon),
             "texts": self._texts(spot.id),
         }
+
+    def item(self, site: Site, key: str, page: str) -> Json:
+        """What a list says of one of its pages."""
+        looks = self._looks(page)
+        if key.endswith(":index"):
+            own = {"slug": site.spots[page].slug, "notionId": page, "lastEdited": self._edited(page)}
+            del looks["tags"]
+        else:
+            own = {"path": site.spots[page].slug, "id": page}
+        return {**own, **looks, "title": self._workspace.title_of(page)}
+
+    def differences(self, store: Mapping[str, Json]) -> list[str]:
+        """How a store (all its keys but `sync:*`, parsed) differs from what the rules say, a line a difference."""
+        site = self.site()
+        wrong = [f"{key}: not there" for key in sorted(site.keys - {*store})]
+        wrong += [f"{key}: left over" for key in sorted({*store} - site.keys)]
+        for slug, spot in site.by_slug.items():
+            key = f"page:{slug}"
+            if key in store:
+                said, wanted = published_facts(store[key], self._stamp_ms), self.facts(site, spot)
+                wrong += [
+                    f"{key} {name}: {said[name]!r} instead of {wanted[name]!r}"
+                    for name in wanted
+                    if said[name] != wanted[name]
+                ]
+        for key, pages in (site.indexes | site.databases).items():
+            if key in store:
+                wrong += self._list_differences(site, key, pages, store[key])
+        return wrong
+
+    def _list_differences(self, site: Site, key: str, pages: list[str], value: Json) -> list[str]:
+        wanted = [self.item(site, key, page) for page in pages]
+        shown = value if key in site.indexes else value["bundle"]
+        said = (
+            [{name: item[name] for name in wanted[0]} for item in shown["items"]]
+            if wanted
+            else shown["items"]
+        )
+        for item in said:
+            item["cover"] = _unsigned(item["cover"])
+            item.update({"lastEdited": _units(item, self._stamp_ms)} if "lastEdited" in item else {})
+        about, right = {}, {}
+        if key in site.databases:
+            covers = sum(1 for item in wanted if item["cover"])
+            view = "gallery" if wanted and covers >= 0.6 * len(wanted) else "list"
+            right = {"name": self._workspace.title_of(key.split(":")[1]), "view": view}
+            about = {name: shown[name] for name in right}
+        return (
+            [f"{key}: {(about, said)} instead of {(right, wanted)}"]
+            if (about, said) != (right, wanted)
+            else []
+        )
+
+    def lists(self, parent: str, child: str) -> bool:
+        """Whether a data source or a page shows this page or database, to us."""
+        if parent in self._workspace.data_sources:
+            return child in self._workspace.rows(parent) and self._workspace.readable(child)
+        return parent in self._workspace.pages and child in [found for _, found in self._pointers(parent)]
+
+    def _looks(self, page: str) -> Json:
+        """Cover, tags and excerpt."""
+        version = self._workspace.page(page)
+        cells: Json = {"tags": [], "excerpt": ""}
+        if version.parent[0] == "data_source_id":
+            schema = self._workspace.data_sources[version.parent[1]].schema
+            cells = {name: self._cell(page, schema, name) for name in cells}
+            column = next((c for c in schema.values() if c.name.lower() == "tags"), None)
+            names = {o["id"]: o["name"] for o in column.config["options"]} if column else {}
+            cells["tags"] = [names[option] for option in cells["tags"] or []]
+        return {
+            "cover": _address(version.cover),
+            "tags": cells["tags"],
+            "excerpt": str(cells["excerpt"] or "").strip() or None,
+        }
+
+    def _cell(self, page: str, schema: Mapping[str, Any], name: str) -> Any:
+        column = next((c for c in schema.values() if c.name.lower() == name), None)
+        return self._workspace.page(page).properties.get(column.id) if column else None
+
+    def _edited(self, page: str) -> int:
+        """The page's stamp as it is shown, in units of its coarseness."""
+        return self._workspace.page(page).edited_ms // self._stamp_ms
 
     def _top(self, site: Site) -> list[Spot]:
         found = []
@@ -145,10 +244,8 @@ class Oracle:
         return own.strip("/ ") or "index"
 
     def _own_slug(self, page: str) -> str:
-        version = self._workspace.page(page)
-        source = self._workspace.data_sources[version.parent[1]]
-        column = next((c for c in source.schema.values() if c.name.lower() == "slug"), None)
-        return str(version.properties.get(column.id) or "").strip() if column else ""
+        schema = self._workspace.data_sources[self._workspace.page(page).parent[1]].schema
+        return str(self._cell(page, schema, "slug") or "").strip()
 
     def _rows(self, ref: str) -> list[str]:
         database = self._workspace.databases.get(ref)
@@ -170,27 +267,62 @@ class Oracle:
         return found
 
     def _texts(self, container: str) -> list[str]:
-        """The plain text runs of every block, in reading order; copies show their originals."""
+        """The plain text runs of every block and the titles of child pages, in reading order.
+
+        Copies show their originals, or that these cannot be read.
+        """
         found = []
         for child in self._workspace.children(container):
             block = self._workspace.blocks.get(child)
             if block is None:
+                is_page = child in self._workspace.pages and self._workspace.readable(child)
+                found += [f"page: {self._workspace.title_of(child)}"] if is_page else []
                 continue
             found += plain_runs(json.loads(block.content))
-            inside = block.original_id or child
-            if inside in self._workspace.blocks and self._workspace.readable(inside):
-                found += self._texts(inside)
+            if block.original_id is None:
+                found += self._texts(child)
+            else:
+                shown = self._may_be_shown(block.original_id)
+                found += self._texts(block.original_id) if shown else ["unshared"]
         return found
 
+    def _may_be_shown(self, original: str) -> bool:
+        """Whether a synced copy can show this original: as long as Notion answers, in the trash too."""
+        workspace = self._workspace
+        hidden = self._trash_hides and workspace.below_trash(original)
+        return original in workspace.blocks and workspace.readable(original) and not hidden
+
     def _age(self, page: str) -> tuple[int, str]:
-        created = self._workspace.pages[page].created_ms
-        return created - created % 60_000, page
+        return self._workspace.pages[page].created_ms // self._stamp_ms, page
 
     def _newest_first(self, site: Site, pages: list[str], then: Any) -> list[str]:
         shown = [page for page in dict.fromkeys(pages) if page in site.spots]
-        edited = {page: self._workspace.page(page).edited_ms // 60_000 for page in shown}
-        ordered = sorted(shown, key=lambda page: (-edited[page], then(page)))
-        return [site.spots[page].slug for page in ordered]
+        return sorted(shown, key=lambda page: (-self._edited(page), then(page)))
+
+
+def published_facts(bundle: Json, stamp_ms: int) -> Json:
+    """A page's value in the form of `Oracle.facts`."""
+    meta = bundle["meta"]
+    named = ("notionId", "slug", "title", "type", "parentSlug", "cover", "tags", "excerpt", "icon")
+    children = [(c["id"], c["title"], c["slug"]) for c in meta.get("childPages", [])]
+    shown = {"childPages": children, "texts": _runs(bundle["blocks"])}
+    told = {**{name: meta[name] for name in named}, **shown, "lastEdited": _units(meta, stamp_ms)}
+    return {**told, "cover": _unsigned(meta["cover"]), "icon": _unsigned(meta["icon"])}
+
+
+def _units(told: Json, stamp_ms: int) -> int:
+    return round(datetime.fromisoformat(told["lastEdited"]).timestamp() * 1000) // stamp_ms
+
+
+def _address(looks: Json | None) -> str | None:
+    """An emoji, or the address of an image without its signature."""
+    kind = (looks or {}).get("type") or ""
+    told = (looks or {}).get(kind)
+    return _unsigned(told.get("url") if isinstance(told, dict) else told)
+
+
+def _unsigned(address: str | None) -> str | None:
+    return address.split("?")[0] if address else None
 
 
 def plain_runs(content: Json) -> list[str]:
@@ -199,42 +331,18 @@ def plain_runs(content: Json) -> list[str]:
     return [run["text"]["content"] for run in runs if run["type"] == "text"]
 
 
-def published_facts(bundle: Json) -> Json:
-    """A page's value in the form of `Oracle.facts`."""
-    meta = bundle["meta"]
-    named = ("notionId", "slug", "title", "type", "parentSlug")
-    children = [(c["id"], c["title"], c["slug"]) for c in meta.get("childPages", [])]
-    return {**{name: meta[name] for name in named}, "childPages": children, "texts": _runs(bundle["blocks"])}
-
-
 def _runs(blocks: list[Json]) -> list[str]:
-    return [
-        run
-        for block in blocks
-        for run in [*plain_runs(block[block["type"]] or {}), *_runs(block.get("__children") or [])]
-    ]
+    found = []
+    for block in blocks:
+        content = block[block["type"]] or {}
+        found += [f"page: {content['title']}"] if block["type"] == "child_page" else plain_runs(content)
+        found += ["unshared"] if block.get("__synced_unshared") else _runs(block.get("__children") or [])
+    return found
 
 
-async def check(world: World) -> None:
+async def check(world: World, *, trash_hides: bool = False) -> None:
     """The store holds exactly what the rules say, key by key; raises AssertionError with what differs."""
-    oracle = Oracle(world.workspace, world.sources)
-    site = oracle.site()
-    there = await world.keys()
-    wrong: Json = dict.fromkeys(site.keys - there, "not there") | dict.fromkeys(
-        there - site.keys, "left over"
-    )
-    for slug, spot in site.by_slug.items():
-        key = f"page:{slug}"
-        if key in there:
-            said, wanted = published_facts(await world.value(key)), oracle.facts(site, spot)
-            wrong |= {
-                f"{key} {name}": (said[name], wanted[name]) for name in wanted if said[name] != wanted[name]
-            }
-    for key, slugs in (site.indexes | site.databases).items():
-        if key in there:
-            value = await world.value(key)
-            items = value["items"] if "items" in value else value["bundle"]["items"]
-            listed = [item["path" if "path" in item else "slug"] for item in items]
-            wrong |= {key: (listed, slugs)} if listed != slugs else {}
+    oracle = Oracle(world.workspace, world.sources, trash_hides=trash_hides)
+    wrong = oracle.differences({key: await world.value(key) for key in await world.keys()})
     if wrong:
-        raise AssertionError("\n".join(f"{key}: {what}" for key, what in wrong.items()))
+        raise AssertionError("\n".join(wrong))
