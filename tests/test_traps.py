@@ -461,6 +461,32 @@ async def test_trap_33_a_page_that_nobody_foresaw_fails_alone(
 # Reading ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("forgets", [0.0, BLIND])
+@pytest.mark.parametrize("home", ["on the site", "outside it"])
+async def test_trap_39_an_edit_of_an_original_reaches_the_page_that_shows_a_copy(
+    tmp_path: Path, home: str, forgets: float
+) -> None:
+    """Whose stamp stays as it was: by search or by the sweep. Fails when the original's page is not looked at."""
+    async with a_world(tmp_path, habits=Habits(search_forgets=forgets)) as world:
+        site = Site(world)
+        host = site.child if home == "on the site" else world.workspace.create_page(site.root, "Outside")
+        words = b.synced_original([b.paragraph("original")])
+        (original,) = world.workspace.append_blocks(host, [words])
+        world.workspace.append_blocks(site.hello, [b.synced_copy(original)])
+        world.clock.advance(OLD)
+        await world.start()
+        await world.settle()
+        world.clock.advance(OLD)
+        shown = world.workspace.last_edited_ms(site.hello)
+        world.workspace.update_text(world.workspace.children(original)[0], "edited")
+        await world.poll()
+        if forgets:
+            await world.sweep()
+        await world.settle()
+        assert "edited" in await said(world, "hello")
+        assert world.workspace.last_edited_ms(site.hello) == shown
+
+
 async def test_trap_41_a_page_edited_while_it_is_read_is_read_again(tmp_path: Path) -> None:
     """Half from before an edit, half from after it: the key ends up as the page is. Fails when that read is trusted."""
     async with a_world(tmp_path, habits=Habits(search_forgets=BLIND)) as world:

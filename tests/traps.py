@@ -25,8 +25,7 @@ TRAPS: dict[int, Trap] = {
     # Change detection
     1: Trap(
         "two edits within a minute bear the same stamp",
-        _tests("guarantees", "a_second_edit_within_the_stamp_is_not_lost")
-        + _tests("no_missed_edit", "every_pair_of_edits_within_a_stamp"),
+        _tests("no_missed_edit", "every_pair_of_edits_within_a_stamp"),
     ),
     2: Trap(
         "asking for what is newer than the newest stamp seen passes over its siblings",
@@ -61,16 +60,16 @@ TRAPS: dict[int, Trap] = {
     7: Trap(
         "an edit of a child page moves no stamp above it",
         _tests("traps", "trap_07_a_child_page_is_read_though_nothing_above_it_moves")
-        + _tests("guarantees", "edits_below_arrive_by_search_or_by_the_sweep"),
+        + _tests("dependencies", "edits_below_arrive_by_search_or_by_the_sweep"),
     ),
     8: Trap(
         "an edit of a row moves neither its database nor the page that shows it",
         _tests("traps", "trap_08_a_renamed_row_reaches_the_list_though_nothing_above_it_moves")
-        + _tests("guarantees", "edits_below_arrive_by_search_or_by_the_sweep"),
+        + _tests("dependencies", "edits_below_arrive_by_search_or_by_the_sweep"),
     ),
     9: Trap(
         "computed values change without a stamp",
-        _tests("guarantees", "a_computed_value_is_found_by_the_sweep"),
+        _tests("dependencies", "a_computed_value_is_found_by_the_sweep"),
     ),
     10: Trap(
         "an edit made through the API may move no stamp",
@@ -245,9 +244,10 @@ TRAPS: dict[int, Trap] = {
     ),
     39: Trap(
         "originals of synced blocks may be out of reach, and their edits move no other page",
-        _tests(
-            "guarantees",
-            "synced_originals_reach_their_copies",
+        _tests("traps", "trap_39_an_edit_of_an_original_reaches_the_page_that_shows_a_copy")
+        + _tests(
+            "dependencies",
+            "originals_reach_their_copies",
             "an_unshared_original_is_said_and_looked_at_again",
         ),
     ),
@@ -299,9 +299,9 @@ TRAPS: dict[int, Trap] = {
         "pages want the same slug, or leave an old one behind",
         _tests("site_keys", "conflicting_slugs", "a_changed_slug_takes_everything_below_along")
         + _tests(
-            "guarantees",
-            "a_renamed_child_changes_everything_that_names_it",
-            "two_pages_swap_their_slugs_in_one_batch",
+            "dependencies",
+            "new_names_reach_everything_that_shows_them",
+            "pages_that_take_each_others_slugs",
         ),
     ),
 }
