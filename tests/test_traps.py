@@ -341,7 +341,9 @@ async def test_trap_22_search_that_knows_nothing_removes_nothing(tmp_path: Path)
             world.clock.advance(OLD)
             await world.sweep()
             await world.poll()
-        assert await world.keys() == keys
+            world.cycle.changed = True
+            await world.run(look=False)
+            assert await world.keys() == keys
 
 
 async def test_trap_22_search_that_lags_takes_nothing_back(tmp_path: Path) -> None:
