@@ -19,7 +19,7 @@ from daemon.clock import Clock
 from daemon.config import Settings
 from daemon.cron import cron_trigger
 from daemon.kv.base import KVError
-from daemon.ledger import sources
+from daemon.ledger import links, sources
 from daemon.ledger.ledger import Ledger, LedgerError
 from daemon.notion.api import NotionApi
 from daemon.notion.errors import NotionError
@@ -150,15 +150,22 @@ class Schedule:
 
     async def _turn(self, wishes: Wishes) -> None:
         self._vitals.alive(self._clock.monotonic())
+        is_done = False
         try:
             if await self._may_work():
                 await self._work(wishes)
+                is_done = True
         except LedgerError as error:
-            log.exception("the ledger cannot be used", action="ledger_failed")
+            log.error("the ledger cannot be used", action="ledger_failed", cause=error.cause, hint=error.hint)
             self._vitals.failed(str(error))
         except Exception as error:
             log.exception("a cycle crashed", action="cycle_crashed")
             self._vitals.failed(f"{type(error).__name__}: see the log")
+        if not is_done:  # nobody wishes these again: they wait for the next turn
+            self._wishes.force, self._wishes.sweep = (
+                self._wishes.force or wishes.force,
+                self._wishes.sweep or wishes.sweep,
+            )
         self._wishes.waiters += [waiter for waiter in wishes.waiters if not waiter.done()]
 
     async def _may_work(self) -> bool:
@@ -192,6 +199,7 @@ class Schedule:
         await self._cycle.publisher.heartbeat()
         await self._cycle.end_force()
         await self._cycle.keep(summary)
+        self._vitals.held = len(await self._ledger.call(links.held_links))
         self._vitals.cycled(summary, self._clock)
         await self._go_on(wishes, summary)
         self.on_cycle(summary)

@@ -8,8 +8,7 @@ import pytest
 from daemon.demo import blocks as b
 from daemon.demo.habits import Habits
 from daemon.kv.base import KVUnavailable
-from daemon.ledger import links, work
-from daemon.notion.errors import NotionUnauthorized
+from daemon.ledger import work
 from daemon.sync.cycle import Cycle
 from daemon.sync.plan import Priority
 from daemon.sync.publish import Standing
@@ -150,54 +149,6 @@ async def test_a_trashed_row_in_a_lagging_query_does_not_come_back(tmp_path: Pat
         for _ in range(20):
             await world.poll()
             assert "hello" not in await world.slugs()
-
-
-async def test_lost_access_removes_nothing(tmp_path: Path) -> None:
-    """G8: 401 stops the run, a source that answers 404 is a problem of its own; the store keeps every key."""
-    async with a_world(tmp_path) as world:
-        site = await synced(world, rows=10)
-        keys = await world.keys()
-        world.workspace.revoke_token()
-        with pytest.raises(NotionUnauthorized):
-            await world.poll()
-        world.workspace.restore_token()
-        world.workspace.unshare(site.root)
-        world.clock.advance(900)
-        await world.sweep()
-        assert await world.keys() == keys
-        world.workspace.share(site.root)
-        world.clock.advance(3600)
-        await world.sweep()
-        assert await world.keys() == keys
-
-
-async def test_a_mass_disappearance_is_held_until_confirmed(tmp_path: Path) -> None:
-    """G8: more than five and more than a fifth answer 404: kept and named, until a person says they are gone."""
-    async with a_world(tmp_path) as world:
-        site = await synced(world, rows=20)
-        for row in site.more[:8]:
-            world.workspace.unshare(row)
-        await world.sweep()
-        assert {f"row-{n}" for n in range(20)} <= await world.slugs()
-        assert len(await world.ledger.call(links.held_links)) == 8
-        assert await world.ledger.call(links.confirm_removals) == 8
-        await world.sweep()
-        assert {slug for slug in await world.slugs() if slug.startswith("row-")} == {
-            f"row-{n}" for n in range(8, 20)
-        }
-
-
-async def test_all_rows_gone_is_held_whatever_the_reason(tmp_path: Path) -> None:
-    """G8: every row of a source in the trash at once; restored rows are simply there again."""
-    async with a_world(tmp_path) as world:
-        site = await synced(world)
-        world.workspace.add_row(site.rows, "Third", {"slug": "third"})
-        await world.settle()
-        for row in world.workspace.rows(site.rows):
-            world.workspace.trash(row)
-        await world.sweep()
-        assert {"hello", "parent", "third"} <= await world.slugs()
-        assert len(await world.ledger.call(links.held_links)) == 3
 
 
 async def test_the_newest_daemon_writes_and_the_old_one_stands_by(tmp_path: Path) -> None:

@@ -244,6 +244,12 @@ def _store_children(db: Connection, read: StoredRead, trust: Trust, *, first: bo
     return bool(absent)
 
 
+def has_blocks(db: Connection, page_id: str) -> bool:
+    """Whether the last good version of a page has any content."""
+    content = db.execute(select(Snapshot.content).where(Snapshot.page_id == page_id)).scalar()
+    return content is not None and bool(jsontext.unpack(content)["blocks"])
+
+
 def child_pages_to_sweep(db: Connection, before: float, limit: int) -> list[str]:
     """Child pages and source pages that have been read and not been asked for since `before` (our clock)."""
     child = select(Link.child_id).where(Link.kind == "page")

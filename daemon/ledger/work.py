@@ -120,6 +120,13 @@ def put_off(db: Connection, page_id: str) -> None:
     db.execute(update(Page).where(Page.id == page_id).values(due_at=None, forced=False))
 
 
+def put_off_until(db: Connection, page: DuePage, due_at: float, reason: str) -> None:
+    """Read a page again later, beginning with a GET, unless something new was said of it since it was taken up."""
+    unchanged = (Page.asked == page.asked, Page.seen_stamp.is_not_distinct_from(page.seen_stamp))
+    later = {"due_at": due_at, "priority": int(Priority.SETTLE), "reason": reason, "seen_body": None}
+    db.execute(update(Page).where(Page.id == page.id, *unchanged).values(later))
+
+
 def list_again(db: Connection, data_source_id: str) -> None:
     """A row answers 404: its data source is listed again by the sweep, which tells whether the row is gone."""
     db.execute(update(DataSource).where(DataSource.id == data_source_id).values(swept_at=None))

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from math import floor
 from typing import Any
 
 import structlog
@@ -16,7 +17,7 @@ from daemon import jsontext
 from daemon.clock import Clock
 from daemon.ledger import links, pages, work
 from daemon.ledger.absences import LOST
-from daemon.ledger.ledger import Ledger
+from daemon.ledger.ledger import Ledger, LedgerError
 from daemon.ledger.pages import StoredRead
 from daemon.ledger.work import DuePage
 from daemon.notion.api import NotionApi
@@ -30,7 +31,7 @@ from daemon.notion.errors import (
 from daemon.notion.limiter import Lane
 from daemon.notion.tree import read_tree
 from daemon.notion.values import complete_property, is_full_page, truncated_properties
-from daemon.sync.plan import Evidence, Priority, Trust, listed_body_will_do, rests_until
+from daemon.sync.plan import Evidence, Priority, Trust, instant, listed_body_will_do, rests_until
 from daemon.sync.reading import stored_read
 from daemon.sync.whereabouts import Whereabouts
 
@@ -44,6 +45,10 @@ FRESH_RESERVE = 4
 
 class PageGoneError(Exception):
     """A GET says that a page is in the trash or lives elsewhere now."""
+
+
+class PageEmptyError(Exception):
+    """A page that had content shows none: that is believed when a second read says so too."""
 
 
 @dataclass
@@ -72,11 +77,12 @@ class Reader:
         self._trust = trust
         self._clock = clock
         self._in_flight: dict[str, asyncio.Task[None]] = {}
+        self._emptied: dict[str, float] = {}
         self._unanswered = 0
         self._only: str | None = None
         self.tally = Tally()
         self.last_progress = clock.monotonic()
-        self.stopped_by: NotionError | None = None
+        self.stopped_by: NotionError | LedgerError | None = None
         self.wants_inquiry = False
         """Whether something was found that only `Inquiry` or `Feeds` can look into."""
         self.on_progress: Callable[[], None] = lambda: None
@@ -128,9 +134,18 @@ class Reader:
     async def _read(self, due: DuePage) -> None:
         """One page: stored whole, or failed with its reason. Only a cancellation gets out of here."""
         try:
+            await self._try(due)
+        except LedgerError as error:  # no fault of the page's: it stays due, and so does every other
+            self.stopped_by = error
+        self.on_progress()
+
+    async def _try(self, due: DuePage) -> None:
+        try:
             await self._store(due, await self._fetch(due))
         except PageGoneError:
             self.tally.gone += 1
+        except PageEmptyError:
+            log.info("page shows nothing where it had content: read again", action="page_empty", page=due.id)
         except (NotionUnauthorized, NotionBlocked) as error:
             self.stopped_by = error
         except NotionNotFound as error:
@@ -138,23 +153,41 @@ class Reader:
         except NotionError as error:
             self._unanswered += isinstance(error, NotionUnavailable)
             await self._failed(due, f"{error} {error.hint}")
+        except LedgerError:
+            raise
         except Exception as error:
             log.exception("page could not be read", action="page_crashed", page=due.id)
             await self._failed(
                 due, f"{type(error).__name__} while reading this page; please report it with the log."
             )
-        self.on_progress()
 
     async def _fetch(self, due: DuePage) -> StoredRead:
         lane = self._lane(due)
         page, date, by_get = await self._page_object(due, lane)
         blocks_date = self._api.notion_now()
         tree = await read_tree(self._api, due.id, lane)
+        if tree.blocks:
+            self._emptied.pop(due.id, None)
+        elif not await self._is_really_empty(due, page["last_edited_time"], blocks_date):
+            raise PageEmptyError(due.id)
         for name, property_id, _ in truncated_properties(page):
             items = await self._api.property_items(due.id, property_id, lane)
             tree.requests += max(1, -(-len(items) // 100))
             page = complete_property(page, name, items)
         return stored_read(page, tree, date=date, blocks_date=blocks_date, by_get=by_get, trust=self._trust)
+
+    async def _is_really_empty(self, due: DuePage, stamp: str, date: float) -> bool:
+        """Whether a page without blocks had none before, or is found so again when its stamp has settled."""
+        if due.stamp is None or not await self._ledger.call(pages.has_blocks, due.id):
+            return True
+        settled_at = min(self._trust.settles_at(instant(stamp)), self._trust.settles_at(date))
+        # In whole seconds, as Notion tells the time: the read that is due then is not too early.
+        again_at = self._emptied.setdefault(due.id, floor(max(settled_at, date + self._trust.slack_seconds)))
+        if date >= again_at:
+            del self._emptied[due.id]
+            return True
+        await self._ledger.call(work.put_off_until, due, again_at, "empty")
+        return False
 
     def _lane(self, due: DuePage) -> Lane:
         """A fresh edit may use what polling left of its reserve, so that a full sync never makes it wait."""
