@@ -90,7 +90,8 @@ class Cycle:
         self._hurrying = asyncio.Event()
 
     async def run(self, deadline: float, *, look: bool = True, only: str | None = None) -> Summary:
-        """One cycle; reading ends at the (monotonic) deadline. Raises NotionError only when the run must stop.
+        """One cycle; reading ends at the (monotonic) deadline. Raises NotionError only when the run must stop, and
+        LedgerError when the ledger cannot be used.
 
         `only` restricts looking and reading to one source, or to `children`: what is below the sources.
         """

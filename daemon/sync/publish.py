@@ -29,7 +29,7 @@ from daemon.kv.base import (
     Write,
 )
 from daemon.ledger import meta, records
-from daemon.ledger.ledger import Ledger, chunks
+from daemon.ledger.ledger import Ledger, LedgerError, chunks
 from daemon.ledger.meta import Fact
 from daemon.ledger.records import Pending
 from daemon.notion.ids import normalize_id
@@ -211,11 +211,17 @@ class Publisher:
     async def publish(self, site: Composition) -> Published:
         """Write every key that differs. Never raises for what the store does: it is tried again next cycle."""
         done = Published()
-        if self._clock.monotonic() >= self.paused_until:
-            self._is_full = False
-            await self._try_to_write(site, done)
-        if self._is_full:
-            await self._try_to_write(site, done, deletions_only=True)
+        try:
+            if self._clock.monotonic() >= self.paused_until:
+                self._is_full = False
+                await self._try_to_write(site, done)
+            if self._is_full:
+                await self._try_to_write(site, done, deletions_only=True)
+        except LedgerError:
+            # What the store took may not be marked as written: it is sent again, but not with every cycle.
+            self._failures += 1
+            self.paused_until = self._clock.monotonic() + self._wait_seconds
+            raise
         return done
 
     async def _try_to_write(
@@ -366,13 +372,17 @@ class Publisher:
         snapshot: dict[str, Any] = jsontext.unpack(packed)
         return jsontext.dumps(site.render_page(snapshot["page"], snapshot["blocks"], now))
 
+    @property
+    def _wait_seconds(self) -> float:
+        return retry_delay_seconds(self._failures, BACK_OFF_FIRST_SECONDS, BACK_OFF_LONGEST_SECONDS)
+
     def _is_well(self) -> None:
         """The store took what it was given."""
         self._failures, self.problem, self.error = 0, None, None
 
     def _back_off(self, error: KVError) -> None:
         self._failures += 1
-        wait = retry_delay_seconds(self._failures, BACK_OFF_FIRST_SECONDS, BACK_OFF_LONGEST_SECONDS)
+        wait = self._wait_seconds
         if isinstance(error, KVQuotaExceeded):
             wait = QUOTA_BACK_OFF_SECONDS
         wait = max(wait, error.retry_after_seconds or 0.0)
