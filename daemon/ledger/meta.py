@@ -22,6 +22,7 @@ class Fact(StrEnum):
     SWEEP_BEGAN_AT = "sweep_began_at"
     SWEEP_ENDED_AT = "sweep_ended_at"
     STORE_UNSEARCHED = "store_unsearched"
+    STORE_COMPARED_AT = "store_compared_at"
 
 
 def get(db: Connection, fact: Fact) -> Any:

@@ -62,7 +62,7 @@ def note_sightings(
     """
     if not sightings:
         return 0
-    known = _known(db, [sighting.page_id for sighting in sightings])
+    known = what_is_known(db, [sighting.page_id for sighting in sightings])
     changed: list[dict[str, Any]] = []
     for sighting in sightings:
         verdict = plan.judge(known.get(sighting.page_id), sighting, trust)
@@ -75,7 +75,8 @@ def note_sightings(
     return sum(1 for row in changed if row["due_at"] is not None)
 
 
-def _known(db: Connection, ids: Iterable[str]) -> dict[str, Known]:
+def what_is_known(db: Connection, ids: Iterable[str]) -> dict[str, Known]:
+    """What the ledger knows of those of these pages that it knows, by id."""
     columns = (
         Page.id,
         Page.seen_stamp,

@@ -138,13 +138,13 @@ class Feeds:
         # In the order of creation: an edit made meanwhile then moves no row from one page of results to another.
         async for answer in self._api.query(row.id, Lane.FEED, edited_on_or_after=since, sort="created"):
             first = first or answer.date
-            found += await self._commit_rows(row.id, await self._whole(answer, Lane.FEED), Via.QUERY)
+            found += await self._commit_rows(row.id, await self.whole(answer, Lane.FEED), Via.QUERY)
             if incomplete(answer.body):
                 return found + await self.list_members(row, Lane.READ)
         await self._ledger.call(sources.watermark_moved, row.id, first)
         return found
 
-    async def _whole(self, answer: Answer, lane: Lane) -> Answer:
+    async def whole(self, answer: Answer, lane: Lane) -> Answer:
         """A page of results in which the rows that Notion listed as a bare id are replaced by what a GET shows.
 
         A GET is younger than the listing, so dating it like the listing trusts it less than it deserves.
@@ -194,7 +194,7 @@ class Feeds:
         found, first, seen = 0, 0.0, set[str]()
         async for answer in self._api.rows(row.id, lane):
             first = first or answer.date
-            whole = await self._whole(answer, lane)
+            whole = await self.whole(answer, lane)
             found += await self._commit_rows(row.id, whole, Via.MEMBERSHIP, calm=row.listed_date is None)
             seen.update(thing["id"] for thing in answer.body["results"])
         await self._ledger.call(sources.data_source_listed, row.id, seen, first)

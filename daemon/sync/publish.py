@@ -152,7 +152,7 @@ class Publisher:
         """Own the store, taking it if it was never tried; in standby look whether it became free."""
         if self.standing is Standing.OWNER:
             return not self._in_doubt or await self._renew()
-        if self.standing is Standing.STANDBY and not await self._is_free():
+        if self.standing is Standing.STANDBY and not await self.is_free():
             return False
         return await self._claim()
 
@@ -164,7 +164,8 @@ class Publisher:
             return False
         return await self._claim()
 
-    async def _is_free(self) -> bool:
+    async def is_free(self) -> bool:
+        """Whether nobody else lives who writes to the store: nobody has it, it was given back, or its owner is silent."""
         present = await self._kv.read_owner()
         if present is None or present.released or present.daemon_id == self.daemon_id:
             return True
@@ -308,7 +309,7 @@ class Publisher:
         try:
             keys = [key async for key in self._kv.scan("page:*")]
             unknown = await self._ledger.call(records.unknown_keys, keys)
-            found = {key: page async for key, page in self._pages_shown(unknown) if site.is_published(page)}
+            found = {key: page async for key, page in self.pages_shown(unknown) if site.is_published(page)}
         except KVError as error:
             self._back_off(error)
             return 0
@@ -322,7 +323,7 @@ class Publisher:
         log.info("searched the store for pages under former slugs", action="leftovers", found=sorted(found))
         return len(found)
 
-    async def _pages_shown(self, keys: Sequence[str]) -> AsyncIterator[tuple[str, str]]:
+    async def pages_shown(self, keys: Sequence[str]) -> AsyncIterator[tuple[str, str]]:
         """(key, Notion's id) of those values that are pages."""
         for some in chunks(keys):
             for key, text in zip(some, await self._kv.get_many(some), strict=True):

@@ -64,17 +64,21 @@ class Whereabouts:
 
         Out: whether it has no place on the site any more, and whether anything was found that has to be decided.
         """
-        places = await self._ledger.call(links.parents_of, page["id"])
-        answers = [(link, await self._weigh_place(link, page, lane)) for link in places]
+        answers = await self.places(page, lane)
         kept = any(evidence is Evidence.KEPT for _, evidence in answers)
         if not kept and any(evidence is Evidence.MOVED for _, evidence in answers):
             kept = await self.rehome(page, "page", date, lane)
         news = [(link, evidence) for link, evidence in answers if (link.missing or Evidence.KEPT) != evidence]
         if news:
             await self._ledger.call(links.answer_missing, news, date)
-        if places and not kept:
+        if answers and not kept:
             await self._ledger.call(work.put_off, page["id"])
-        return bool(places) and not kept, bool(news)
+        return bool(answers) and not kept, bool(news)
+
+    async def places(self, page: dict[str, Any], lane: Lane) -> list[tuple[MissingLink, Evidence]]:
+        """What a GET of a page says of every place that lists it. Changes nothing."""
+        listed_in = await self._ledger.call(links.parents_of, page["id"])
+        return [(link, await self._weigh_place(link, page, lane)) for link in listed_in]
 
     async def _weigh_place(self, link: MissingLink, page: dict[str, Any], lane: Lane) -> Evidence:
         if link.parent_id.startswith("source:"):
