@@ -1,6 +1,6 @@
 """Decides what becomes of members that their parents no longer list: removed, held for a person, or waited for."""
 
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from daemon.ledger.links import bury
 from daemon.ledger.meta import Fact
 from daemon.ledger.sources import data_sources, databases, row_counts, source_link, sources
 from daemon.ledger.tables import DataSource, Link, Page
-from daemon.sync.plan import HOLD_ALL_COUNT, Decision, Evidence, decide
+from daemon.sync.plan import HOLD_ALL_COUNT, Decision, Evidence, decide, too_many
 
 LOST = "lost"
 """The reason for which a page that answered 404 is read again: until that is settled nobody counts as disappeared."""
@@ -32,24 +32,27 @@ class _Absence:
 def decide_missing(db: Connection, notion_now: float, *, unsure: Collection[str] = ()) -> tuple[int, int]:
     """Remove members that are known to be gone, and hold a mass disappearance. Out: (removed, newly held).
 
-    The rows of a data source are decided together, and so is everything below a source. Nothing is decided under a
-    source that does not answer, nor under a page that is itself missing: it shares that page's fate. `unsure`: data
-    sources of which it could not be found out whether anything is left.
+    The rows of a data source are decided together, and so is everything below a source; disappearances of both are
+    also counted together. Nothing is decided under a source that does not answer, nor under a page that is itself
+    missing: it shares that page's fate. `unsure`: data sources of which it could not be found out whether anything is
+    left.
     """
     absences = _absences(db)
     if all(absence.held for absence in absences):
         return 0, 0
-    firm = _firm_parents(db)
+    firm, lost = _firm_parents(db), _lost_with_many(db, absences)
     removed = held = 0
     for (is_rows, name), group in _grouped(db, absences).items():
         if name in unsure and is_rows:
             continue
         decision = _decide_group(db, group, name, is_rows=is_rows)
         for absence in group:
-            if absence.child_id in decision.hold and not absence.held:
+            if absence.held:
+                continue
+            if absence.child_id in decision.hold or absence in lost:
                 held += 1
                 db.execute(update(Link).where(_is_link(absence)).values(held=True))
-            elif absence.child_id in decision.remove and not absence.held and absence.parent_id in firm:
+            elif absence.child_id in decision.remove and absence.parent_id in firm:
                 removed += 1
                 _remove(db, absence, notion_now)
     return removed, held
@@ -98,11 +101,25 @@ def _source_of_pages(db: Connection, parents: Iterable[str]) -> Iterable[tuple[s
             yield page, source or ""
 
 
+def _lost_with_many(db: Connection, absences: Sequence[_Absence]) -> set[_Absence]:
+    """Pages that disappeared with too many others of their source, at the top and below it."""
+    lost = [a for a in absences if a.evidence is Evidence.DISAPPEARED and a.kind != "database"]
+    homes = dict(_source_of_pages(db, {absence.child_id for absence in lost}))
+    if not homes:
+        return set()
+    counted = select(Page.source, func.count()).group_by(Page.source)
+    pages = {source or "": count for source, count in db.execute(counted)}
+    many = {source for source, count in Counter(homes.values()).items() if too_many(count, pages[source])}
+    return {absence for absence in lost if homes.get(absence.child_id) in many}
+
+
 def _decide_group(db: Connection, group: Sequence[_Absence], name: str, *, is_rows: bool) -> Decision:
     if is_rows:
         members = select(func.count()).select_from(Link).where(Link.parent_id == name)
         gone = {absence.child_id: absence.evidence for absence in group}
-        return decide(gone, int(db.execute(members).scalar() or 0), is_database=True)
+        homes = set(dict(_source_of_pages(db, gone)).values())
+        counted = all(_is_counted(db, group, home) for home in homes)
+        return decide(gone, int(db.execute(members).scalar() or 0), is_database=True, is_counted=counted)
     members = select(func.count()).select_from(Page).where(Page.source == name)
     gone = {absence.child_id: absence.evidence for absence in group if absence.kind == "page"}
     below = decide(

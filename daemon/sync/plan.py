@@ -244,6 +244,11 @@ def weigh(thing: Mapping[str, Any] | None, homes: Iterable[str]) -> Evidence:
     return Evidence.KEPT if named is None or not at_home or named in at_home else Evidence.MOVED
 
 
+def too_many(lost: int, of: int) -> bool:
+    """Whether so many disappearances look like lost access: more than a few, and more than a fifth."""
+    return lost > HOLD_COUNT and lost > HOLD_SHARE * of
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     """Which lost members are removed, and which are held until a person says so. The others wait."""
@@ -268,6 +273,6 @@ def decide(
     lost = frozenset(m for m, evidence in gone.items() if evidence is Evidence.DISAPPEARED)
     if lost and (unexplained or not is_counted):
         return Decision(remove=left)
-    if len(lost) > HOLD_COUNT and len(lost) > HOLD_SHARE * listed_before:
+    if too_many(len(lost), listed_before):
         return Decision(remove=left, hold=lost)
     return Decision(remove=left | lost)
