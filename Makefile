@@ -14,12 +14,13 @@ FIND_PYTHON = for python in $(PYTHON) python3.13 python3.12 python3.11 python3; 
 export UV_PYTHON_DOWNLOADS := never
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help install demo run test check bench lock
+.PHONY: help install demo run test soak check bench lock
 
 help:
 	@echo "make demo     the whole daemon against a sample workspace, no account needed"
 	@echo "make run      the daemon, with the settings of the environment or .env"
 	@echo "make test     all tests (ARGS='-k name' for some)"
+	@echo "make soak     200 lives at random with real processes that are killed (ARGS='--seeds 20')"
 	@echo "make check    linters and types"
 	@echo "make bench    the figures"
 	@echo "make install  .venv from the pinned requirements (all of the above do it when needed)"
@@ -63,6 +64,9 @@ run: install
 
 test: install
 	$(BIN)/python -m pytest --numprocesses=auto --dist=loadgroup $(ARGS)
+
+soak: install
+	$(BIN)/python -m tests.soak $(ARGS)
 
 check: install
 	$(BIN)/ruff check .

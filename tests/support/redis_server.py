@@ -44,9 +44,9 @@ def redis_executable() -> str | None:
 
 
 @contextlib.contextmanager
-def running_redis(executable: str, *options: str) -> Iterator[RedisServer]:
-    """Start a server, give it once it accepts connections, stop it afterwards."""
-    port = _free_port()
+def running_redis(executable: str, *options: str, port: int | None = None) -> Iterator[RedisServer]:
+    """Start a server (port None: any free one), give it once it accepts connections, stop it afterwards."""
+    port = port or free_port()
     command = [executable, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
     process = subprocess.Popen(
         [*command, *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -80,6 +80,7 @@ def _drain(log: Any) -> None:
             pass
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that nobody had a moment ago."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         return int(probe.getsockname()[1])

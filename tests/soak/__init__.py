@@ -1,0 +1,1 @@
+"""A longer campaign over real processes: `python -m tests.soak`."""
