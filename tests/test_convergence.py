@@ -41,7 +41,7 @@ HABITS = [
     {"query_lag_seconds": 100.0, "search_lag_seconds": 200.0, "search_forgets": 0.3},
     {"short_pages": True, "cursor_dies": 0.05, "cursor_position": "offset"},
     {"trash_reaches_down": "not_found", "move_moves_stamp": True, "restore_moves_stamp": True},
-    {"trash_reaches_down": "flag", "trash_moves_stamp": False, "lists_unshared": True, "compares": "shown"},
+    {"trash_reaches_down": "flag", "trash_moves_stamp": False, "compares": "shown"},
     {"clock_skew_seconds": -400.0},
 ]
 
