@@ -85,7 +85,7 @@ KINDS: dict[str, Edit] = {"content": content, "nested": nested, "deletion": dele
 async def test_an_edit_is_read_at_first_sight_and_once_more_when_settled(tmp_path: Path) -> None:
     """From a listed body at first sight; with a GET first when the stamp can be trusted; then no more.
 
-    Fails when a listed body is asked for again at first sight, and when the second read does without its GET.
+    Fails when a page is asked for at first sight although it was listed, and when it is not the second time.
     """
     async with a_world(tmp_path) as world:
         site = await synced(world)
@@ -238,7 +238,7 @@ async def test_a_query_that_lags(tmp_path: Path, habits: Habits, lags: tuple[flo
 
 @pytest.mark.parametrize("skew", [-3600.0, -90.0, -5.0, 5.0, 90.0, 3600.0])
 async def test_notions_clock_decides(tmp_path: Path, skew: float) -> None:
-    """It is ahead of or behind ours: nothing changes. Fails when our own clock says what can be trusted."""
+    """It is ahead of or behind ours: nothing changes. If our own clock decided, reads would never end."""
     async with a_world(tmp_path, habits=Habits(clock_skew_seconds=skew)) as world:
         source = world.add_source()
         row = world.workspace.add_row(source, "Row", {"slug": "row"})
@@ -264,8 +264,8 @@ async def test_stamps_in_the_future(tmp_path: Path, ahead: float) -> None:
     Fails when a stamp from the future is simply waited for, and when it outranks what is edited after it.
     """
     async with a_world(tmp_path) as world:
-        site = await synced(world, rows=2)
-        twice, corrected = site.more
+        site = await synced(world, rows=3)
+        twice, corrected, later = site.more
         habits = world.sandbox.habits
         to_full_minute(world)
         async with world.counted() as seen:
@@ -273,6 +273,7 @@ async def test_stamps_in_the_future(tmp_path: Path, ahead: float) -> None:
             habits.future_stamps_seconds = ahead
             title(world, twice)
             title(world, corrected)
+            title(world, later)
             world.workspace.add_row(site.rows, "New", {"slug": "new"})
             await world.poll(0.5)
             world.clock.advance(50)
@@ -285,11 +286,11 @@ async def test_stamps_in_the_future(tmp_path: Path, ahead: float) -> None:
             assert await is_shown(world, corrected, "row-1")
             assert "new" in await world.slugs()
             await poll_for(world, 300, SLOW_POLL_SECONDS)
-            content(world, corrected)
+            content(world, later)
             await poll_for(world, soon())
-            assert await is_shown(world, corrected, "row-1")
+            assert await is_shown(world, later, "row-2")
             await poll_for(world, ahead + 120, 600)
-        assert reads_of(seen, twice) <= 4 and reads_of(seen, corrected) <= 6
+        assert max(reads_of(seen, row) for row in site.more) <= 4
 
 
 @pytest.mark.parametrize("tells", ["search", "search that lags", "sweep"])
@@ -303,7 +304,7 @@ async def test_edits_below_the_sources(tmp_path: Path, tells: str) -> None:
     habits = Habits(search_forgets=1.0 if tells == "sweep" else 0.0, search_lag_seconds=lag)
     async with a_world(tmp_path, habits=habits) as world:
         site, workspace = Site(world), world.workspace
-        hidden = workspace.create_page(site.child, "Hidden")
+        hidden = workspace.create_page(site.parent, "Hidden")
         workspace.unshare(hidden)
         await world.start()
         await world.catch_up()
@@ -315,7 +316,7 @@ async def test_edits_below_the_sources(tmp_path: Path, tells: str) -> None:
             title(world, site.grandchild)
             title(world, site.job)
             workspace.add_row(site.job_rows, "Binder", {"slug": "binder"})
-            workspace.create_page(site.child, "Sibling")
+            workspace.create_page(site.grandchild, "New")
             if tells == "sweep":
                 workspace.share(hidden)
             await (world.sweep() if tells == "sweep" else world.poll(0.5))
@@ -326,8 +327,8 @@ async def test_edits_below_the_sources(tmp_path: Path, tells: str) -> None:
         slug = "parent/child/grandchild-renamed"
         assert await is_shown(world, site.grandchild, slug)
         assert await is_shown(world, site.job, "parent/printer")
-        assert {"parent/binder", "parent/child/sibling"} <= await world.slugs()
-        assert ("parent/child/hidden" in await world.slugs()) == (tells == "sweep")
+        assert {"parent/binder", f"{slug}/new"} <= await world.slugs()
+        assert ("parent/hidden" in await world.slugs()) == (tells == "sweep")
         assert reads_of(seen, site.grandchild) <= 2 and reads_of(seen, site.job) <= 2
 
 
@@ -390,11 +391,11 @@ async def test_an_edit_while_the_list_is_being_asked_for(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("end", ["stop", "kill"])
 async def test_edits_while_the_daemon_was_down(tmp_path: Path, end: str) -> None:
-    """For two hours, of a row, a child page and an inline row; and one between a first read and its second.
+    """For hours, of a row, a child page and an inline row; and one between a first read and its second.
 
     Fails when a start looks at what is new from then on, and when the second read is only remembered in memory.
     """
-    async with a_world(tmp_path) as world:
+    async with a_world(tmp_path, habits=Habits(search_forgets=1.0)) as world:
         site = await synced(world)
         world.workspace.append_blocks(site.hello, [b.paragraph("two")])
         await world.poll(0.5)
@@ -407,6 +408,7 @@ async def test_edits_while_the_daemon_was_down(tmp_path: Path, end: str) -> None
         await world.catch_up()
         assert await is_shown(world, site.hello, "hello")
         assert "at the top" in await said(world, "parent")
+        await world.sweep()
         assert "at the top" in await said(world, "parent/child/grandchild")
         assert await is_shown(world, site.job, "parent/printer")
 
