@@ -21,7 +21,8 @@ from daemon.kv.base import KVError
 from daemon.ledger import links
 from daemon.ledger.ledger import Ledger, LedgerError
 from daemon.notion.errors import NotionError
-from daemon.oneshot import sync_until_done
+from daemon.oneshot import Verification, sync_until_done
+from daemon.oneshot import verify as verify_site
 from daemon.progress import Progress
 from daemon.status import full
 
@@ -120,6 +121,30 @@ def status(
         print(jsontext.dumps(known))
     else:
         _print_status(known)
+
+
+@cli.command()
+def verify(
+    repair: Annotated[bool, typer.Option("--repair", help="Have what differs mended.")] = False,
+) -> None:
+    """Compare store, ledger and Notion, and say what differs; without --repair nothing is changed.
+
+    The store: every key against the hash of what was written to it, and what else lies among the keys.
+    Notion: every row, every child page and every list of child pages against what the ledger read, by stamp, place
+    and computed values; not the blocks of pages whose stamp did not move.
+    """
+    settings = _settings(log_to=sys.stderr)
+
+    async def examine() -> Verification:
+        app = App(settings)
+        try:
+            await app.ledger.open()
+            return await verify_site(app, repair=repair)
+        finally:
+            await app.close()
+
+    if not _print_verification(_finish(examine()), repair=repair):
+        raise typer.Exit(FAILED)
 
 
 @cli.command()
@@ -275,6 +300,25 @@ def _print_finding(finding: Finding) -> None:
         console.print(Text(f"{'':12}{log.redact(finding.todo)}"))
     if finding.shown:
         console.print(Text(f"{'':12}{finding.shown}"))
+
+
+def _print_verification(done: Verification, *, repair: bool) -> bool:
+    """A line for each difference, then a summary. Out: whether all is well now."""
+    for difference in done.found.differences:
+        print(f"{difference.kind:<9} {difference.name}  {difference.told}")
+    count = sum(1 for difference in done.found.differences if difference.counts)
+    compared = f"{done.found.keys} keys and {done.found.pages} pages compared"
+    if not count:
+        print(f"{compared}: everything agrees.")
+    elif not repair:
+        print(f"{compared}: {count} differ. `verify --repair` mends what can be mended.")
+    else:
+        by = " (the running daemon, which owns the store, was asked to mend them)" if done.by_owner else ""
+        print(f"{compared}: {count} differed{by}, {len(done.left)} are left.")
+    if repair and count:
+        for difference in done.left:
+            print(f"left: {difference.kind:<9} {difference.name}  {difference.told}")
+    return not done.left
 
 
 def _print_status(known: dict[str, Any]) -> None:

@@ -1,17 +1,21 @@
-"""A sync that ends: the same cycles as the daemon's, until nothing is left to do."""
+"""Work that ends: a sync by the same cycles as the daemon's, until nothing is left to do; a comparison, and mending."""
 
 import asyncio
+from dataclasses import dataclass, field
 
 import structlog
 
-from daemon.app import App
-from daemon.ledger import work
+from daemon.app import App, stop_signals
+from daemon.ledger import sources, work
 from daemon.notion.limiter import Lane
+from daemon.sync.verify import Comparison, Difference, Kind
 
 log = structlog.get_logger(__name__)
 SETTLING_SECONDS = 300.0
 """How long to wait, in all, for reads that cannot be trusted yet: a site that never rests must not keep us."""
 TURN_SECONDS = 15.0
+OWNER_PATIENCE_SECONDS = 60.0
+"""How long a daemon that owns the store is given to do what was marked for it."""
 
 
 async def sync_until_done(
@@ -63,3 +67,65 @@ async def _wait_to_settle(app: App, stop: asyncio.Event, patience: float, only: 
     for task in (sleeping, stopping):
         task.cancel()
     return True
+
+
+@dataclass
+class Verification:
+    """What was compared and found; after mending, what is `left`. `by_owner`: another daemon owns the store."""
+
+    found: Comparison
+    left: list[Difference] = field(default_factory=list)
+    by_owner: bool = False
+
+
+async def verify(app: App, *, repair: bool = False) -> Verification:
+    """Compare store, ledger and Notion; with `repair` have mended what differs, and compare again.
+
+    Beside a daemon that owns the store nothing is written to it: work is marked in the ledger, and that daemon does
+    it. Needs an open ledger. Raises KVError, and NotionError when Notion refuses the token.
+    """
+    found = await _compare(app)
+    done = Verification(found, [difference for difference in found.differences if difference.counts])
+    if not repair or not done.left:
+        return done
+    done.by_owner = not await app.cycle.publisher.is_free()
+    if done.by_owner and any(difference.kind is Kind.STORE for difference in done.left):
+        return done  # its owner has another ledger: what is marked in ours, nobody would do
+    stop = asyncio.Event()
+    async with stop_signals(stop):
+        await (_hand_over if done.by_owner else _mend)(app, stop, done.left)
+    if not stop.is_set():
+        done.left = [difference for difference in (await _compare(app)).differences if difference.counts]
+    return done
+
+
+async def _compare(app: App) -> Comparison:
+    site = await app.ledger.call(app.cycle.compose_only)
+    known = {(row.name, row.ref) for row in await app.ledger.call(sources.sources) if not row.retired}
+    text = "is in the settings, and was never looked at: run the daemon, `sync`, or --repair."
+    unseen = [
+        Difference(Kind.UNREAD, source.name, text)
+        for source in app.settings.sources
+        if (source.name, source.ref) not in known
+    ]
+    store, notion = await app.cycle.store_check.compare(site), await app.cycle.notion_check.compare()
+    differences = [*unseen, *store.differences, *notion.differences]
+    return Comparison(store.keys, notion.pages, differences)
+
+
+async def _mend(app: App, stop: asyncio.Event, differences: list[Difference]) -> None:
+    await app.open()
+    await _mark(app, differences)
+    await sync_until_done(app, stop)
+
+
+async def _hand_over(app: App, stop: asyncio.Event, differences: list[Difference]) -> None:
+    await _mark(app, differences)
+    patience = app.clock.monotonic() + OWNER_PATIENCE_SECONDS
+    while not stop.is_set() and app.clock.monotonic() < patience and not await app.cycle.is_done():
+        await app.clock.sleep_until(app.clock.monotonic() + 0.5)
+
+
+async def _mark(app: App, differences: list[Difference]) -> None:
+    await app.cycle.store_check.mark(differences)
+    await app.cycle.notion_check.mark(differences)

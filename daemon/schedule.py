@@ -28,6 +28,8 @@ from daemon.vitals import Vitals
 
 log = structlog.get_logger(__name__)
 TRASH_INTERVAL_SECONDS = 60.0
+COMPARE_TICK_SECONDS = 300.0
+"""How often it is looked whether the store is to be compared: the ledger remembers when it was, starts do not count."""
 STOPPED_RETRY_SECONDS = 60.0
 """How often Notion is asked again after it refused the token: often enough to notice that it was mended."""
 BACKGROUND_SHARE = 5
@@ -41,6 +43,7 @@ class Wishes:
     look: bool = False
     sweep: bool = False
     trash: bool = False
+    compare: bool = False
     force: bool = False
     waiters: list[asyncio.Future[Summary]] = field(default_factory=list)
 
@@ -75,11 +78,18 @@ class Schedule:
         return waiter
 
     def _wish(
-        self, *, look: bool = False, sweep: bool = False, trash: bool = False, force: bool = False
+        self,
+        *,
+        look: bool = False,
+        sweep: bool = False,
+        trash: bool = False,
+        compare: bool = False,
+        force: bool = False,
     ) -> None:
         wishes = self._wishes
         wishes.look, wishes.sweep = wishes.look or look, wishes.sweep or sweep
-        wishes.trash, wishes.force = wishes.trash or trash, wishes.force or force
+        wishes.trash, wishes.compare = wishes.trash or trash, wishes.compare or compare
+        wishes.force = wishes.force or force
         self._wake.set()
 
     def _take(self) -> Wishes:
@@ -95,6 +105,7 @@ class Schedule:
         self._every("sweep", IntervalTrigger(seconds=settings.sweep_interval_seconds), sweep=True)
         trash_seconds = min(TRASH_INTERVAL_SECONDS, settings.sweep_interval_seconds)
         self._every("trash", IntervalTrigger(seconds=trash_seconds), trash=True)
+        self._every("compare", IntervalTrigger(seconds=COMPARE_TICK_SECONDS), compare=True)
         self._every("heartbeat", IntervalTrigger(seconds=settings.heartbeat_seconds))
         if settings.full_sync_cron:
             self._every("full", cron_trigger(settings.full_sync_cron), force=True)
@@ -219,12 +230,19 @@ class Schedule:
 
     def _start_upkeep(self, wishes: Wishes) -> None:
         if self._upkeep is not None and not self._upkeep.done():
-            self._wishes.sweep = self._wishes.sweep or wishes.sweep
-            return
-        if wishes.sweep:
+            self._wish_again(wishes)
+        elif wishes.compare:
+            self._upkeep = asyncio.create_task(self._keep_up(self._cycle.store_check.daily()), name="compare")
+            self._wish_again(Wishes(sweep=wishes.sweep))
+        elif wishes.sweep:
             self._upkeep = asyncio.create_task(self._keep_up(self._cycle.sweep.run()), name="sweep")
         elif wishes.trash:
             self._upkeep = asyncio.create_task(self._keep_up(self._cycle.sweep.trash()), name="trash")
+
+    def _wish_again(self, wishes: Wishes) -> None:
+        """What cannot begin now begins when the upkeep that runs has ended, which wakes the loop."""
+        self._wishes.sweep = self._wishes.sweep or wishes.sweep
+        self._wishes.compare = self._wishes.compare or wishes.compare
 
     async def _keep_up(self, work: Coroutine[Any, Any, None]) -> None:
         try:

@@ -27,6 +27,7 @@ from daemon.sync.plan import Trust
 from daemon.sync.publish import Published, Publisher, Standing
 from daemon.sync.reader import Reader, Tally
 from daemon.sync.sweep import Sweep
+from daemon.sync.verify import NotionCheck, StoreCheck
 from daemon.sync.whereabouts import Whereabouts
 
 log = structlog.get_logger(__name__)
@@ -84,6 +85,8 @@ class Cycle:
         self.publisher = Publisher(kv, ledger, clock, heartbeat_seconds)
         self.site: Composition | None = None
         self.sweep = Sweep(api, ledger, trust, self.feeds, self.inquiry, whereabouts)
+        self.store_check = StoreCheck(kv, ledger, self.publisher, clock)
+        self.notion_check = NotionCheck(api, ledger, trust, self.feeds, whereabouts)
         self.changed = True
         """Whether the ledger may say something new about the site since it was last worked out."""
         self._inquiring: asyncio.Task[int] | None = None

@@ -165,7 +165,7 @@ class Publisher:
         return await self._claim()
 
     async def is_free(self) -> bool:
-        """Whether nobody else lives who writes to the store: nobody has it, it was given back, or its owner is silent."""
+        """Whether no other daemon writes to the store: nobody has it, it was given back, or its owner fell silent."""
         present = await self._kv.read_owner()
         if present is None or present.released or present.daemon_id == self.daemon_id:
             return True
