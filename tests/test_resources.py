@@ -241,14 +241,15 @@ async def turn(daemon: Daemon) -> None:
     schedule = daemon.app.schedule
     daemon.clock.advance(15.0)
     schedule._wish(look=True)
-    await schedule._turn(schedule._take())
+    async with asyncio.timeout(30.0):
+        await schedule._turn(schedule._take())
 
 
 async def test_a_full_disk_is_said_and_survived(tmp_path: Path) -> None:
     """The ledger cannot grow: the loop goes on, `/health` says why, no page is blamed, published is what was.
 
-    Each turn asks Notion for a few pages at most. With room again everything comes by itself, a forced sync that was
-    asked for meanwhile included. Fails when the ledger's failure counts as the page's, and when reading goes on.
+    Each turn asks Notion for a few pages at most; with room again everything comes by itself. Fails when the ledger's
+    failure counts as the page's, and when reading goes on all the same.
     """
     async with a_daemon(tmp_path) as daemon:
         app, workspace = daemon.app, daemon.sandbox.workspace
@@ -272,15 +273,41 @@ async def test_a_full_disk_is_said_and_survived(tmp_path: Path) -> None:
         said = await daemon.http.get("/health")
         assert said.status_code == 503 and "disk is full" in said.json()["reason"]
         assert {key: await app.kv.get(key) async for key in app.kv.scan("page:*")} == before
-        waiting = app.schedule.request(force=True)
-        await turn(daemon)
         await app.ledger.call(room_again)
-        for _ in range(20):
+        for _ in range(10):
             await turn(daemon)
-        assert waiting.done() and (await daemon.http.get("/health")).json()["reason"] is None
+        assert (await daemon.http.get("/health")).json()["reason"] is None
         assert await app.ledger.call(work.troubled) == []
         after = {key: await app.kv.get(key) async for key in app.kv.scan("page:*")}
         assert after.keys() == before.keys() and len(after["page:large"] or "") > 90 * 1800
+
+
+async def test_a_full_sync_asked_for_while_the_ledger_is_away_is_not_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing can be written down, not even the wish: it waits for the turn in which something can.
+
+    Fails when a turn that failed takes its wishes with it.
+    """
+    async with a_daemon(tmp_path) as daemon:
+        app = daemon.app
+        await daemon.settle()
+        before = {key: await app.kv.get(key) async for key in app.kv.scan("page:*")}
+
+        async def away(*_: Any) -> None:
+            raise LedgerError("The ledger's disk is gone", "Bring it back.")
+
+        monkeypatch.setattr(app.ledger, "call", away)
+        asked = app.schedule.request(force=True)
+        for _ in range(3):
+            await turn(daemon)
+        said = (await daemon.http.get("/health")).json()["reason"]
+        assert "Bring it back" in said and not asked.done()
+        monkeypatch.undo()
+        for _ in range(5):
+            await turn(daemon)
+        assert asked.done()
+        after = {key: await app.kv.get(key) async for key in app.kv.scan("page:*")}
         assert [key for key in after if after[key] == before[key]] == []
 
 
@@ -319,7 +346,7 @@ async def test_what_the_store_took_is_not_sent_again_at_once(
 
 
 async def test_a_store_on_a_full_disk_waits(tmp_path: Path) -> None:
-    """The embedded store cannot grow: what is read waits in the ledger, old values stay, removals are carried out.
+    """The embedded store cannot grow: what is read waits in the ledger, old values stay, and it is said.
 
     Fails when a full disk counts as a damaged file.
     """
