@@ -350,14 +350,16 @@ def _known_differences(db: Connection) -> list[Difference]:
     if meta.get(db, Fact.FIRST_SYNC_AT) is None:
         text = "was never read whole: run the daemon, `sync`, or --repair."
         found.append(Difference(Kind.UNREAD, "the site", text))
+    held = {child: evidence for _, child, _, evidence in links.held_links(db)}
+    for child, evidence in held.items():
+        text = f"is gone from Notion ({evidence}) with many others: look, then run `confirm-removals`."
+        found.append(Difference(Kind.HELD, child, text, child))
     for page in audit.owed_pages(db):
         text = f"is still to be read ({page.reason}): the daemon does so, and --repair."
         if page.problem:
             text = f"could not be read: {page.problem}"
-        found.append(Difference(Kind.UNREAD, page.id, text, page.id))
-    for _, child, _, evidence in links.held_links(db):
-        text = f"is gone from Notion ({evidence}) with many others: look, then run `confirm-removals`."
-        found.append(Difference(Kind.HELD, child, text, child))
+        if page.id not in held:
+            found.append(Difference(Kind.UNREAD, page.id, text, page.id))
     return found
 
 
