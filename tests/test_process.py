@@ -1,6 +1,7 @@
 """The daemon as its operator meets it: processes, signals, exit codes, what it says."""
 
 import asyncio
+import contextlib
 import json
 import signal
 import socket
@@ -218,3 +219,46 @@ async def test_forced_start_reads_and_rewrites_everything_once(site: Site, tmp_p
     assert [key for key in site_keys if after[key] == before[key]] == []
     listed = [r.path for r in site.sandbox.requests[requests:] if r.path == f"/blocks/{site.page}/children"]
     assert listed
+
+
+def change(folder: Path, key: str, text: str | None) -> None:
+    """Somebody else sets or removes a key in the embedded store."""
+    with contextlib.closing(sqlite3.connect(folder / "data" / "kv.db")) as store, store:
+        if text is None:
+            store.execute("DELETE FROM entries WHERE key = ?", (key,))
+        else:
+            store.execute("UPDATE entries SET value = ? WHERE key = ?", (text, key))
+
+
+async def test_verify_says_what_differs_and_mends_it(site: Site, tmp_path: Path) -> None:
+    """Exit code 0 when all agrees, 1 with a line for each difference, 0 when they were mended; only then is written."""
+    assert (await command(tmp_path, site.settings, "sync")).code == 0
+    well = await command(tmp_path, site.settings, "verify")
+    assert well.code == 0 and "everything agrees" in well.out, well.out + well.err
+    change(tmp_path, "page:hello", '"altered"')
+    change(tmp_path, "pages:index", None)
+    site.sandbox.workspace.append_blocks(site.page, [b.paragraph("second")])
+    before = site.stored(tmp_path)
+    told = await command(tmp_path, site.settings, "verify")
+    assert told.code == 1 and site.stored(tmp_path) == before
+    lines = [line.split()[:2] for line in told.out.splitlines()]
+    assert lines[:3] == [["altered", "page:hello"], ["removed", "pages:index"], ["stale", "hello"]]
+    assert len(lines) == 4 and "3 differ" in told.out
+    mended = await command(tmp_path, site.settings, "verify", "--repair")
+    assert mended.code == 0 and "3 differed, 0 are left" in mended.out, mended.out + mended.err
+    assert "second" in site.stored(tmp_path)["page:hello"] and "pages:index" in site.stored(tmp_path)
+    assert json.loads(site.stored(tmp_path)["sync:owner"])["released"] is True
+
+
+async def test_verify_beside_a_daemon_leaves_the_writing_to_it(site: Site, tmp_path: Path) -> None:
+    """`--repair` marks what differs; the daemon that owns the store writes it, and keeps the store."""
+    async with running(tmp_path, site.settings, free_port()) as daemon:
+        await daemon.until("/ready")
+        change(tmp_path, "page:hello", '"altered"')
+        owner = json.loads(site.stored(tmp_path)["sync:owner"])
+        mended = await command(tmp_path, site.settings, "verify", "--repair")
+        assert mended.code == 0 and "the running daemon" in mended.out, mended.out + mended.err
+        assert "first" in site.stored(tmp_path)["page:hello"]
+        after = json.loads(site.stored(tmp_path)["sync:owner"])
+        assert (after["token"], after["daemonId"]) == (owner["token"], owner["daemonId"])
+        assert await daemon.end() == 0

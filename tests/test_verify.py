@@ -3,12 +3,14 @@
 import json
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, delete
 
+from daemon.app import App
 from daemon.config import load_settings
 from daemon.demo import blocks as b
 from daemon.demo.habits import Habits
@@ -21,6 +23,7 @@ from daemon.ledger.tables import Link, Page
 from daemon.notion.errors import NotionUnauthorized
 from daemon.notion.limiter import Lane
 from daemon.notion.listing import Answer
+from daemon.oneshot import verify as verify_site
 from daemon.schedule import Schedule, Wishes
 from daemon.sync import verify
 from daemon.sync.publish import Standing
@@ -489,3 +492,69 @@ async def test_a_daemon_that_looked_later_is_believed(here: World, monkeypatch: 
     monkeypatch.setattr(here.api, "page", slow)
     assert (await here.cycle.notion_check.compare()).differences == []
     assert edited and "two" in await said(here, "parent/child")
+
+
+# --- the command ---
+
+
+@asynccontextmanager
+async def an_app(world: World, data: str = ".") -> AsyncIterator[App]:
+    """What a command builds, beside the daemon of this world; with other `data` also a ledger of its own."""
+    settings = {
+        "NOTION_TOKEN": "ntn_sandbox",
+        "NOTION_BASE_URL": world.url,
+        "NOTION_PAGES_DB": world.sources[0][1],
+        "EMBEDDED_KV": "1",
+        "DATA_DIR": str(world.folder),
+        "LEDGER_DATABASE_URL": f"sqlite:///{world.folder / data / 'ledger.db'}",
+    }
+    app = App(load_settings(settings), world.clock)
+    try:
+        await app.ledger.open()
+        yield app
+    finally:
+        await app.close()
+
+
+async def test_a_ledger_that_has_seen_nothing_does_not_agree(here: World) -> None:
+    """However equal an empty ledger and an empty store are; mending it is a first sync."""
+    Site(here)
+    async with an_app(here) as app:
+        told = await verify_site(app)
+        assert named(told.found) == [("unread", "pages"), ("unread", "the site")] and len(told.left) == 2
+        mended = await verify_site(app, repair=True)
+        assert mended.left == [] and not mended.by_owner
+    assert {"hello", "parent/child/grandchild"} <= await here.slugs()
+
+
+async def test_another_daemons_store_is_not_taken(here: World) -> None:
+    """With another ledger, and alive: nothing is marked, written or waited for. When it has fallen silent it is taken.
+
+    Broken by not asking who lives.
+    """
+    await synced(here)
+    before, owner = await dump(here), await here.kv.read_owner()
+    async with an_app(here, data="other") as app:
+        seconds = here.clock.monotonic()
+        told = await verify_site(app, repair=True)
+        assert told.by_owner and ("store", "embedded") in named(told.found) and told.left
+        assert (await dump(here), await here.kv.read_owner()) == (before, owner)
+        assert here.clock.monotonic() == seconds
+        here.clock.advance(OLD)
+        assert (await verify_site(app, repair=True)).left == []
+    taken = await here.kv.read_owner()
+    assert taken and owner and taken.token == owner.token + 1
+
+
+async def test_a_daemon_that_does_not_do_its_work_is_not_waited_for_long(here: World) -> None:
+    """It owns the store and lives, as far as anybody can tell: after a minute what is left is said."""
+    await synced(here)
+    await by_hand(here, page__hello="?")
+    async with an_app(here) as app:
+        seconds = here.clock.monotonic()
+        told = await verify_site(app, repair=True)
+        assert told.by_owner and here.clock.monotonic() - seconds < 120
+        assert [(d.kind, d.name) for d in told.left] == [(Kind.WAITING, "page:hello")]
+    assert await here.kv.get("page:hello") == "?"
+    await here.run()
+    assert "one" in await said(here, "hello")
