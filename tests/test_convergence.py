@@ -27,10 +27,11 @@ from daemon.notion.errors import NotionError, NotionUnauthorized
 from tests.support.calm import check_at_rest
 from tests.support.editor import EDITS, Editor
 from tests.support.flaky_kv import FlakyKV
-from tests.support.world import World, a_world
+from tests.support.oracle import Oracle
+from tests.support.world import OLD, World, a_world
 
 EXAMPLES = int(os.environ.get("CONVERGENCE_EXAMPLES", "0"))
-STEPS = int(os.environ.get("CONVERGENCE_STEPS", "20"))
+STEPS = int(os.environ.get("CONVERGENCE_STEPS", "16"))
 KINDS: list[int | str] = [429, 500, 502, 504, 529, "cut", "reset"]
 POINTS = ("request", "commit", "before batch", "after batch")
 """Where a daemon dies: a request on its way; a commit of the ledger just made; a batch not sent, or not marked."""
@@ -108,14 +109,20 @@ class Life(RuleBasedStateMachine):
 
     # What people do
 
-    @rule(names=st.lists(st.sampled_from(EDITS), min_size=1, max_size=4), seed=SEEDS, seconds=TIMES)
-    def edit(self, names: list[str], seed: int, seconds: float) -> None:
-        """A few edits in a row, within the same stamp or not, and a look some time later."""
+    @rule(
+        names=st.lists(st.sampled_from(EDITS), min_size=1, max_size=4),
+        seed=SEEDS,
+        seconds=TIMES,
+        looks=st.booleans(),
+    )
+    def edit(self, names: list[str], seed: int, seconds: float, looks: bool) -> None:
+        """A few edits in a row, within the same stamp or not; and a look some time later, unless nobody looks."""
         self.editor.rng.seed(seed)
         for name in names:
             self.editor.edit(name)
             self.world.clock.advance(seconds / len(names))
-        self.do(self._work(self._turn))
+        if looks:
+            self.do(self._work(self._turn))
 
     @rule(
         names=st.lists(st.sampled_from(EDITS), min_size=1, max_size=3), seed=SEEDS, after=st.integers(1, 12)
@@ -201,12 +208,13 @@ class Life(RuleBasedStateMachine):
         point=st.sampled_from(POINTS),
         times=st.integers(1, 15),
         during=st.sampled_from(["turn", "sweep", "both"]),
+        seconds=TIMES,
     )
-    def die(self, point: str, times: int, during: str) -> None:
+    def die(self, point: str, times: int, during: str, seconds: float) -> None:
         """The daemon is killed at a point, if it gets there, and another one starts."""
         work = {"turn": self._turn, "sweep": self._sweep, "both": self._sweep_beside_a_turn}[during]
         self.death.wait_at(point, times)
-        self.world.clock.advance(15.0)
+        self.world.clock.advance(seconds)
         self.do(self._work(work))
         self.death.wait_at("", 0)
 
@@ -214,6 +222,26 @@ class Life(RuleBasedStateMachine):
     def restart(self) -> None:
         """A clean stop, and a start."""
         self.do(self._restart())
+
+    @rule()
+    def rows_follow_without_a_sweep(self) -> None:
+        """G1 promises it of rows of the sources: once all is well the queries alone bring what was edited."""
+        self._heal()
+        self.do(self._rows_follow())
+
+    async def _rows_follow(self) -> None:
+        self.world.clock.advance(OLD)
+        await self._turn()
+        await self.world.settle()
+        store = {key: await self.world.value(key) for key in await self.world.keys()}
+        oracle = Oracle(self.world.workspace, self.world.sources)
+        wrong = oracle.rows_behind(store, self.editor.unannounced)
+        assert not wrong, "\n".join(wrong)
+
+    def _heal(self) -> None:
+        self.kv.heal()
+        self.world.sandbox.faults.clear()
+        self.world.workspace.restore_token()
 
     # How it is done
 
@@ -283,8 +311,7 @@ class Life(RuleBasedStateMachine):
         """The end of every life: nothing fails any more, time passes, and every key is compared."""
         try:
             if self.is_whole:
-                self.kv.heal()
-                self.world.workspace.restore_token()
+                self._heal()
                 hides = self.habits.trash_reaches_down == "not_found"
                 self.do(check_at_rest(self.world, trash_hides=hides))
         finally:
@@ -303,7 +330,7 @@ def quiet() -> Iterator[None]:
 def test_whatever_happens_every_key_is_right_in_the_end(quiet: None) -> None:
     """G1 to G5, G8 and G10 at once."""
     chosen = settings(
-        max_examples=EXAMPLES or 12,
+        max_examples=EXAMPLES or 10,
         stateful_step_count=STEPS,
         derandomize=not EXAMPLES,
         database=None,

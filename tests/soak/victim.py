@@ -148,8 +148,7 @@ def _hurry() -> None:
     """Shorter pauses after failures; their names are settings of nobody's."""
     quick = partial(RetryPolicy, first_wait_seconds=0.05, longest_wait_seconds=0.2)
     pauses: list[tuple[Any, str, Any]] = [
-        (plan, "RETRY_FIRST_SECONDS", 0.3),
-        (plan, "RETRY_LONGEST_SECONDS", 1.0),
+        (plan.retry_delay_seconds, "__defaults__", (0.3, 1.0)),
         (publish, "BACK_OFF_FIRST_SECONDS", 0.2),
         (publish, "BACK_OFF_LONGEST_SECONDS", 0.5),
         (schedule, "STOPPED_RETRY_SECONDS", 0.5),

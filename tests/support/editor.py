@@ -19,7 +19,7 @@ class Editor:
     """Edits one workspace at random, the same way for the same `rng`.
 
     `configured`: the sources to follow, (name, id): two databases and a page. They themselves are never taken away.
-    `journal`: what was done, one line an edit.
+    `journal`: what was done, one line an edit. `unannounced`: what came or went without a stamp of its own to tell.
     """
 
     def __init__(self, workspace: Workspace, rng: random.Random) -> None:
@@ -27,6 +27,7 @@ class Editor:
         self.rng = rng
         self.configured: list[tuple[str, str]] = []
         self.journal: list[str] = []
+        self.unannounced: set[str] = set()
         self.away: list[tuple[str, str]] = []
         self.databases: list[str] = []
         self.originals: list[str] = []
@@ -239,6 +240,7 @@ class Editor:
             return ""
         how, thing = self.away.pop(0)
         (self.workspace.restore if how == "trash" else self.workspace.share)(thing)
+        self.unannounced.add(thing)
         return f"back from {how}: {self._title(thing)}"
 
     def move(self) -> str:
@@ -253,6 +255,7 @@ class Editor:
         if thing in refs or thing in above or self.workspace.parent_of(thing)[1] == place:
             return ""
         self.workspace.move(thing, place)
+        self.unannounced.add(thing)
         return f"moved {self._title(thing)} to {place[-6:]}"
 
     def sync(self) -> str:

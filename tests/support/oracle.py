@@ -3,7 +3,7 @@
 import json
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -141,6 +141,23 @@ class Oracle:
         for key, pages in (site.indexes | site.databases).items():
             if key in store:
                 wrong += self._list_differences(site, key, pages, store[key])
+        return wrong
+
+    def rows_behind(self, store: Mapping[str, Json], but: Collection[str] = ()) -> list[str]:
+        """Published rows of the sources whose own facts are not the present ones, those in `but` apart."""
+        rows = [
+            row for _, ref in self._sources if ref not in self._workspace.pages for row in self._rows(ref)
+        ]
+        wrong = []
+        for key, value in store.items():
+            page = (value.get("meta") or {}).get("notionId")
+            if page in rows and page not in but:
+                said = published_facts(value, self._stamp_ms)
+                wanted = {"lastEdited": self._edited(page), "title": self._workspace.title_of(page)}
+                wanted |= self._looks(page)
+                wrong += [
+                    f"{key} {n}: {said[n]!r} instead of {wanted[n]!r}" for n in wanted if said[n] != wanted[n]
+                ]
         return wrong
 
     def _list_differences(self, site: Site, key: str, pages: list[str], value: Json) -> list[str]:
