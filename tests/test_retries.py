@@ -308,3 +308,24 @@ async def test_a_failing_database_inside_a_page_is_not_waited_for(tmp_path: Path
         await world.poll(3600.0)
         await world.settle()
         assert "other/printer" in await world.slugs() and (await status(world))["failedListings"] == []
+
+
+async def test_after_an_outage_nothing_waits_out_its_back_off(tmp_path: Path) -> None:
+    """Three hours without any answer: what was edited before and since is there with the second poll afterwards.
+
+    Fails when a listing, or a page, that failed during the outage waits for its next try.
+    """
+    async with a_world(tmp_path, habits=Habits(search_forgets=1.0)) as world:
+        site = await synced(world)
+        site.workspace.append_blocks(site.other, [b.paragraph("before")])
+        world.sandbox.faults.add(500, path="children", times=FOR_EVER)
+        await world.poll()
+        world.sandbox.faults.add(500, times=FOR_EVER)
+        for _ in range(36):
+            await world.poll(300.0)
+        world.sandbox.faults.clear()
+        site.workspace.append_blocks(site.broken, [b.paragraph("since")])
+        await world.poll()
+        await world.poll()
+        assert "before" in await said(world, "other") and "since" in await said(world, "broken")
+        assert (await status(world))["failed"] == (await status(world))["failedListings"] == []

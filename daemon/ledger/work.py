@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, case,
 
 from daemon.ledger.ledger import chunks
 from daemon.ledger.sources import source_link, sources
-from daemon.ledger.tables import DataSource, Link, Page
+from daemon.ledger.tables import Database, DataSource, Link, Page, Source
 from daemon.sync import plan
 from daemon.sync.plan import Priority
 
@@ -108,6 +108,14 @@ def fail_page(
         values["reason"] = reason
     db.execute(update(Page).where(mine).values(**values, priority=int(Priority.BACKLOG)))
     return attempts
+
+
+def retry_now(db: Connection, notion_now: float) -> None:
+    """An outage is over: pages and listings that fail are tried now. Their attempts still count."""
+    waiting = and_(Page.attempts > 0, Page.due_at > notion_now)
+    db.execute(update(Page).where(waiting).values(due_at=notion_now))
+    for table in (Source, DataSource, Database):
+        db.execute(update(table).where(table.next_try_at.is_not(None)).values(next_try_at=None))
 
 
 def is_failing(db: Connection, page_id: str) -> bool:

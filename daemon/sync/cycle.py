@@ -31,6 +31,8 @@ from daemon.sync.verify import NotionCheck, StoreCheck
 from daemon.sync.whereabouts import Whereabouts
 
 log = structlog.get_logger(__name__)
+OUTAGE_SECONDS = 60.0
+"""Looking for changes failed for longer: that was Notion, not the pages and listings that failed meanwhile."""
 
 
 @dataclass
@@ -91,6 +93,7 @@ class Cycle:
         """Whether the ledger may say something new about the site since it was last worked out."""
         self._inquiring: asyncio.Task[int] | None = None
         self._hurrying = asyncio.Event()
+        self._away_since: float | None = None
 
     async def run(self, deadline: float, *, look: bool = True, only: str | None = None) -> Summary:
         """One cycle; reading ends at the (monotonic) deadline. Raises NotionError only when the run must stop, and
@@ -116,13 +119,25 @@ class Cycle:
 
     async def _look(self, summary: Summary, only: str | None) -> int:
         try:
-            return await self.feeds.poll(only)
+            found = await self.feeds.poll(only)
         except STOPS_THE_RUN:
             raise
         except NotionError as error:
             summary.problem = f"{error} {error.hint}"
             log.warning("looking for changes failed", action="poll_failed", error=str(error), hint=error.hint)
+            if self._away_since is None:
+                self._away_since = self._clock.monotonic()
             return 0
+        if only in (None, "children"):  # else nothing was asked for that tells
+            await self._is_back()
+        return found
+
+    async def _is_back(self) -> None:
+        """Looking for changes works. If it did not for long, what failed meanwhile does not wait out its back-off."""
+        since, self._away_since = self._away_since, None
+        if since is not None and self._clock.monotonic() - since > OUTAGE_SECONDS:
+            log.info("Notion is back: what failed is tried again now", action="outage_over")
+            await self._ledger.call(work.retry_now, self._api.notion_now())
 
     async def _read_until(self, deadline: float, only: str | None) -> None:
         """Read what is due, and ask what came up beside it, until nothing is left or the deadline."""
