@@ -17,7 +17,7 @@ from tests.support.stores import embedded_store
 from tests.support.world import OLD, World, a_world
 
 FOREIGN = {
-    "page:mine": '{"meta":{"notionId":"of somebody else"}}',
+    "page:mine": '{"meta":{"notionId":"00000000-0000-0000-0000-000000000001"}}',
     "page:handmade": "<html>",
     "hubs:index": '{"items":[]}',
     "db:0:cursor:_": "{}",

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 from sqlalchemy import Connection, delete
@@ -14,7 +15,7 @@ from daemon.app import App
 from daemon.config import load_settings
 from daemon.demo import blocks as b
 from daemon.demo.habits import Habits
-from daemon.kv.base import KV, Write
+from daemon.kv.base import KV, OWNER_KEY, Owner, Write
 from daemon.kv.embedded import EmbeddedKV
 from daemon.kv.redis import RedisKV
 from daemon.ledger import meta
@@ -32,6 +33,7 @@ from daemon.vitals import Vitals
 from tests.support.flaky_kv import FlakyKV
 from tests.support.redis_server import RedisServer
 from tests.support.site import Site, said, synced
+from tests.support.stores import embedded_store
 from tests.support.world import OLD, World, a_world
 
 pytest_plugins = ["tests.support.kv_fixtures"]
@@ -143,7 +145,7 @@ async def test_what_somebody_did_to_the_store_is_found_and_mended(world: World) 
     before = await dump(world)
     assert await store_differences(world) == []
     foreign = {
-        "page__mine": '{"meta":{"notionId":"of somebody else"}}',
+        "page__mine": json.dumps({"meta": {"notionId": str(UUID(int=1))}}),
         "hubs__index": "{}",
         "session__1": "x",
     }
@@ -381,8 +383,9 @@ async def test_what_notion_shows_and_the_ledger_does_not_know_is_named(here: Wor
         ]
     )
     await here.cycle.notion_check.mark(found.differences)
-    await here.settle()
+    await here.run(look=False)
     assert "two" in await said(here, "hello") and "two" in await said(here, "parent/child")
+    await here.settle()
     slugs = await here.slugs()
     assert "parent/plotter" in slugs and "hello/other" in slugs and other
     assert not {"fifth", "parent/child/grandchild"} & slugs
@@ -498,15 +501,14 @@ async def test_a_daemon_that_looked_later_is_believed(here: World, monkeypatch: 
 
 
 @asynccontextmanager
-async def an_app(world: World, data: str = ".") -> AsyncIterator[App]:
-    """What a command builds, beside the daemon of this world; with other `data` also a ledger of its own."""
+async def an_app(world: World) -> AsyncIterator[App]:
+    """What a command builds, beside the daemon of this world: same ledger, same store."""
     settings = {
         "NOTION_TOKEN": "ntn_sandbox",
         "NOTION_BASE_URL": world.url,
         "NOTION_PAGES_DB": world.sources[0][1],
         "EMBEDDED_KV": "1",
         "DATA_DIR": str(world.folder),
-        "LEDGER_DATABASE_URL": f"sqlite:///{world.folder / data / 'ledger.db'}",
     }
     app = App(load_settings(settings), world.clock)
     try:
@@ -530,20 +532,24 @@ async def test_a_ledger_that_has_seen_nothing_does_not_agree(here: World) -> Non
 async def test_another_daemons_store_is_not_taken(here: World) -> None:
     """With another ledger, and alive: nothing is marked, written or waited for. When it has fallen silent it is taken.
 
-    Broken by not asking who lives.
+    Broken by not asking who lives; by marking in a ledger that nobody writes from.
     """
-    await synced(here)
-    before, owner = await dump(here), await here.kv.read_owner()
-    async with an_app(here, data="other") as app:
-        seconds = here.clock.monotonic()
+    site = await synced(here)
+    await here.kill()
+    other = Owner(41, "d-other", "l-other", "c-other", here.clock.now().timestamp())
+    embedded_store(here.folder).put(OWNER_KEY, other.to_json())
+    here.workspace.append_blocks(site.hello, [b.paragraph("two")])
+    before, ledger = await dump(here), ledger_of(here)
+    async with an_app(here) as app:
         told = await verify_site(app, repair=True)
-        assert told.by_owner and ("store", "embedded") in named(told.found) and told.left
-        assert (await dump(here), await here.kv.read_owner()) == (before, owner)
-        assert here.clock.monotonic() == seconds
+        assert told.by_owner and named(told.found) == [("stale", "hello"), ("store", "embedded")]
+        assert len(told.left) == 2 and ledger_of(here) == ledger
+        assert (await dump(here), await here.kv.read_owner()) == (before, other)
         here.clock.advance(OLD)
         assert (await verify_site(app, repair=True)).left == []
-    taken = await here.kv.read_owner()
-    assert taken and owner and taken.token == owner.token + 1
+        taken = await here.kv.read_owner()
+        assert taken is not None and taken.token == 42
+    assert "two" in await said(here, "hello")
 
 
 async def test_a_daemon_that_does_not_do_its_work_is_not_waited_for_long(here: World) -> None:
