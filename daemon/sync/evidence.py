@@ -142,7 +142,8 @@ class Inquiry:
                 await self._put(original, None)
 
     async def _place(self, original: str) -> None:
-        host = (await spot_of_block(self._api, original, Lane.READ)).page_id
+        spot = await spot_of_block(self._api, original, Lane.READ)
+        host = None if spot.in_trash else spot.page_id  # no page's stamp tells of what is in the trash
         await self._put(original, host)
         is_foreign = host in await self._ledger.call(originals.foreign_hosts)
         if host is not None and is_foreign and not await self.look_at_host(host, Lane.READ):
