@@ -324,7 +324,11 @@ async def test_the_schedule_compares_beside_the_cycles(tmp_path: Path) -> None:
         settings = load_settings({"NOTION_TOKEN": "ntn_x", "NOTION_PAGES_DB": "0" * 32, "EMBEDDED_KV": "1"})
         vitals = Vitals(world.clock.monotonic(), 15.0, 900.0)
         schedule = Schedule(world.cycle, world.api, world.ledger, settings, world.clock, vitals)
-        await schedule._turn(Wishes(compare=True, sweep=True))
+        schedule._start_ticking()
+        for name in ("compare", "sweep"):
+            await schedule._scheduler.get_job(name).func()
+        schedule._scheduler.shutdown(wait=False)
+        await schedule._turn(schedule._take())
         assert schedule._upkeep is not None and schedule._upkeep.get_name() == "compare"
         await schedule._upkeep
         assert schedule._wishes.sweep

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, and_, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, or_, select, update
 
 from daemon.ledger import records
 from daemon.ledger.ledger import chunks
@@ -32,9 +32,10 @@ def settled_keys(db: Connection, keys: Iterable[str] | None = None) -> dict[str,
 
 def outdate(db: Connection, digests: Mapping[str, str]) -> None:
     """Have keys written again, as long as the ledger still believes that they hold these digests."""
-    for key, digest in digests.items():
-        mine = and_(Record.key == key, Record.digest == digest, _SETTLED)
-        db.execute(update(Record).where(mine).values(written=OUTDATED, next_try_at=None))
+    mine = and_(Record.key == bindparam("its_key"), Record.digest == bindparam("its_digest"), _SETTLED)
+    if digests:
+        rows = [{"its_key": key, "its_digest": digest} for key, digest in digests.items()]
+        db.execute(update(Record).where(mine).values(written=OUTDATED, next_try_at=None), rows)
 
 
 def waiting_keys(db: Connection) -> list[tuple[str, bool, str | None]]:
