@@ -417,10 +417,7 @@ async def test_a_computed_value_is_found_by_the_sweep(tmp_path: Path) -> None:
 
 
 async def test_a_parent_takes_everything_below_to_its_new_slug(tmp_path: Path) -> None:
-    """Four levels, and a database on the way, all in one batch; what has a slug of its own stays.
-
-    Fails when an old key is deleted in a batch before or after the one that writes the new one.
-    """
+    """Four levels, and a database on the way, all in one batch; what has a slug of its own stays."""
     async with a_world(tmp_path, kv=(store := Read(tmp_path))) as world:
         site = await a_deep_site(world)
         assert await world.slugs() == {"hello", "tongs", *(f"parent{slug}" for slug in UNDER_PARENT)}
@@ -432,7 +429,10 @@ async def test_a_parent_takes_everything_below_to_its_new_slug(tmp_path: Path) -
 
 
 async def test_a_large_parent_moves_in_several_batches_from_the_top(tmp_path: Path) -> None:
-    """More than a batch can hold: every page is in the store after each of them, under its old or its new slug."""
+    """More than a batch can hold: every page is in the store after each of them, under its old or its new slug.
+
+    Fails when keys are written one by one, and when lists wait for the pages of all levels.
+    """
     async with a_world(tmp_path, kv=(store := Read(tmp_path))) as world:
         store.follows_links = False
         site = await synced(world, rows=1)
@@ -462,10 +462,7 @@ async def test_a_large_parent_moves_in_several_batches_from_the_top(tmp_path: Pa
 
 
 async def test_pages_that_take_each_others_slugs(tmp_path: Path) -> None:
-    """Two swap, three rotate, and two of different levels swap; what is below them goes along, nothing is ever missing.
-
-    Fails when keys are written one page at a time.
-    """
+    """Two swap, three rotate, and two of different levels swap; what is below goes along, nothing is ever missing."""
     async with a_world(tmp_path, kv=(store := Read(tmp_path))) as world:
         site, workspace = Site(world, rows=3), world.workspace
         below = [workspace.create_page(row, "Below") for row in (site.hello, site.more[0])]
@@ -511,10 +508,7 @@ async def test_a_slug_that_becomes_free_goes_to_whoever_wants_it(tmp_path: Path)
 
 
 async def test_pages_that_move(tmp_path: Path) -> None:
-    """Between sources, into and out of a database in a page, between parents, and from row to child page and back.
-
-    Fails when a page leaves its old place before its new one is known.
-    """
+    """Between sources, into and out of a database in a page, between parents, and from row to child page and back."""
     async with a_world(tmp_path, kv=(store := Read(tmp_path))) as world:
         site, workspace = Site(world, rows=3), world.workspace
         posts = world.add_source("posts")
@@ -549,6 +543,25 @@ async def test_pages_that_move(tmp_path: Path) -> None:
         assert {"row-0", "row-2"} <= await world.slugs()
         assert (await world.value("page:row-2"))["meta"]["type"] == "page"
         assert store.gaps == []
+
+
+async def test_a_page_that_moves_to_where_nobody_looks(tmp_path: Path) -> None:
+    """From a row, which the query shows, to a page deep below, of which only the sweep would tell: it is never gone.
+
+    Fails when a page leaves its old place without being put where it says it is.
+    """
+    habits = Habits(search_forgets=1.0)
+    async with a_world(tmp_path, kv=(store := Read(tmp_path)), habits=habits) as world:
+        site, workspace = Site(world), world.workspace
+        moving = workspace.create_page(site.hello, "Moving", blocks=[b.paragraph("on its way")])
+        world.clock.advance(OLD)
+        await world.start()
+        await world.settle()
+        workspace.move(moving, site.grandchild)
+        await world.poll()
+        await world.settle()
+        assert "parent/child/grandchild/moving" in await world.slugs()
+        assert "hello/moving" not in await world.slugs() and store.gaps == []
 
 
 async def test_a_page_reached_from_two_places_is_in_the_shallower(tmp_path: Path) -> None:

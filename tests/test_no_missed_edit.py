@@ -261,7 +261,7 @@ async def test_notions_clock_decides(tmp_path: Path, skew: float) -> None:
 async def test_stamps_in_the_future(tmp_path: Path, ahead: float) -> None:
     """A second edit with the same stamp, one with the right stamp, and a new row: all of them in time.
 
-    Fails when a stamp from the future is simply waited for, and when it outranks what is edited after it.
+    Fails when a stamp from the future is simply waited for, and when it outranks the right stamp of a later edit.
     """
     async with a_world(tmp_path) as world:
         site = await synced(world, rows=3)
@@ -297,7 +297,7 @@ async def test_stamps_in_the_future(tmp_path: Path, ahead: float) -> None:
 async def test_edits_below_the_sources(tmp_path: Path, tells: str) -> None:
     """Child pages, rows of inline databases and new ones of both: two edits of a stamp, none of which a query shows.
 
-    Fails when search hits are trusted as they are, when the sweep asks for no child pages, when it lists no inline
+    Fails when whatever a listing says is trusted, when the sweep asks for no child pages, when it lists no inline
     database, and when it leaves out the blocks that hold child pages.
     """
     lag = 150.0 if tells == "search that lags" else 0.0
