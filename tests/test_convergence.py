@@ -43,7 +43,7 @@ HABITS = [
     {"short_pages": True, "cursor_dies": 0.05, "cursor_position": "offset"},
     {"trash_reaches_down": "not_found", "move_moves_stamp": True, "restore_moves_stamp": True},
     {"trash_reaches_down": "flag", "trash_moves_stamp": False, "compares": "shown"},
-    {"clock_skew_seconds": -400.0},
+    {"clock_skew_seconds": -400.0, "partial_objects": 0.1},
 ]
 
 

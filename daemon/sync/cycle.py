@@ -99,6 +99,7 @@ class Cycle:
         """One cycle; reading ends at the (monotonic) deadline. Raises NotionError only when the run must stop, and
         LedgerError when the ledger cannot be used.
 
+        The time that looking takes is not taken from reading: with a slow Notion nothing would ever be read.
         `only` restricts looking and reading to one source, or to `children`: what is below the sources.
         """
         summary = Summary(self._clock.now().timestamp(), look)
@@ -107,6 +108,7 @@ class Cycle:
         try:
             if look:
                 summary.found = await self._look(summary, only)
+                deadline += self._clock.monotonic() - began
             await self._read_until(deadline, only)
         finally:
             await self._settle(summary)

@@ -24,12 +24,14 @@ from tests.support.process import command
 STAMP_SECONDS = 1
 SETTLED_SECONDS = 2.5
 """After this long without an edit every read can be trusted: granularity, slack and lag, and a second for rounding."""
+LONGEST_LIFE_SECONDS = 20.0
+"""Of a daemon that is to die and does not get to its point; it ends sooner, when it has worked for a few cycles."""
 REST_SECONDS = 90.0
 WHOLE_CYCLES = 2
 """What was read is worked out and written at the end of its cycle: the one that may be under way, and a whole one."""
 KINDS: list[int | str] = [429, 500, 502, 504, "cut", "reset"]
-TIMES = {"migration": 12, "mid-batch": 40, "sweep": 60}
-"""The largest count at which a process ends at a point, where that is not 12."""
+TIMES = {"before batch": 4, "mid-batch": 4, "batch": 4, "sweep": 60}
+"""The largest count at which a process ends at a point, where that is not 12: a short life writes few batches."""
 SETTINGS = {
     "NOTION_TOKEN": "ntn_sandbox",
     "NOTION_REQUESTS_PER_MINUTE": "600000",
@@ -130,8 +132,8 @@ class _Life:
         self.say(f"a daemon starts, to die at {point} {times}")
         with self._daemon(point, times) as daemon:
             await self._until_it_works(daemon)
-            until = time.monotonic() + self.rng.choice([0.5, 1.5, 2.5])
-            while time.monotonic() < until and daemon.returncode is None:
+            cycles, until = self.rng.choice([2, 4, 8]), time.monotonic() + LONGEST_LIFE_SECONDS
+            while daemon.returncode is None and _cycles(daemon.log) < cycles and time.monotonic() < until:
                 await self._something_happens()
             await self._end(daemon)
 
@@ -167,7 +169,7 @@ class _Life:
             rate = rng.choice([0.0, 0.05, 0.3])
             self.sandbox.faults.random(rate, KINDS, seed=rng.randrange(1000))
             self.say(f"Notion fails at {rate}")
-        if rng.random() < 0.06:
+        if rng.random() < 0.1:
             self.say(await self.store.accident(rng))
         await asyncio.sleep(rng.choice([0.02, 0.1, 0.2, 0.4]))
 
