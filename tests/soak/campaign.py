@@ -218,8 +218,9 @@ class _Life:
                 owed = {name: db.execute(question).fetchone()[0] for name, question in _OWED.items()}
         except sqlite3.Error as error:
             return [str(error)]
-        swept = [float(facts.get(name) or 0) for name in ("sweep_began_at", "sweep_ended_at")]
-        unswept = ["a sweep"] if not since <= swept[0] <= swept[1] else []
+        unswept = (
+            ["a sweep"] if float(facts.get("swept_at") or 0) < since else []
+        )  # when the last whole one began
         return [*unswept, *(f"{count} {name}" for name, count in owed.items() if count)]
 
     @contextlib.contextmanager

@@ -11,7 +11,7 @@ FEWEST_PAGES = 8
 """With fewer pages than this none is taken away."""
 MOST_AWAY = 3
 """So many things at most are in the trash, or out of the integration's reach, at one time."""
-ROOM = 60
+ROOM = 40
 """With more pages than this none is added, so that a long life stays a small site."""
 
 
