@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import logging
 import sys
 import time
 from collections.abc import Sequence
@@ -12,6 +13,9 @@ from tests.support.redis_server import redis_executable
 
 async def soak(seeds: Sequence[int], jobs: int) -> list[Result]:
     """Play these seeds, so many at once, and print a line for each."""
+    logging.getLogger("uvicorn.error").setLevel(
+        logging.CRITICAL
+    )  # a daemon that dies leaves requests unanswered
     redis = redis_executable()
     room = asyncio.Semaphore(jobs)
 

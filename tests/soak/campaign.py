@@ -257,7 +257,9 @@ class _Life:
 
 
 _OWED = {
-    "pages to read": "SELECT count(*) FROM pages WHERE due_at IS NOT NULL",
+    # What lies below something that is held answers 404 until a person has said what becomes of it.
+    "pages to read": "SELECT count(*) FROM pages WHERE due_at IS NOT NULL"
+    " AND NOT (reason = 'lost' AND attempts > 2 AND EXISTS (SELECT 1 FROM links WHERE held))",
     "keys to write": "SELECT count(*) FROM records WHERE wanted IS NOT written OR"
     " (wanted IS NOT NULL AND owner_id IS NOT written_owner_id)",
     "absences to explain": "SELECT count(*) FROM links WHERE missing IS NOT NULL AND NOT held",
