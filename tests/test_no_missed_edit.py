@@ -383,7 +383,7 @@ async def test_an_edit_while_the_list_is_being_asked_for(tmp_path: Path) -> None
 
         world.sandbox.watchers.append(edit_meanwhile)
         await world.poll()
-        assert asked == 2
+        assert asked >= 2
         await poll_for(world, soon())
         for row in late:
             assert await is_shown(world, row, f"row-{site.more.index(row)}")
