@@ -243,6 +243,19 @@ def snapshots(db: Connection, page_ids: Sequence[str]) -> dict[str, tuple[str, b
     return found
 
 
+def begin_write(db: Connection, keys: Sequence[str]) -> None:
+    """A batch is about to be sent: from here to `mark_written` nobody knows what these keys hold.
+
+    They count as there and outdated: written again whatever they should hold then, and deleted if nothing.
+    """
+    unknown = {
+        "written": OUTDATED,
+        "written_owner_id": func.coalesce(Record.written_owner_id, Record.owner_id),
+    }
+    for some in chunks(keys):
+        db.execute(update(Record).where(Record.key.in_(some)).values(unknown))
+
+
 def mark_written(db: Connection, done: Sequence[tuple[Pending, str | None]], now: float) -> None:
     """The store confirmed a batch. In: each key with the SHA-1 of its new value (None: deleted)."""
     written: list[dict[str, Any]] = []

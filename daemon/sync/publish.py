@@ -261,6 +261,8 @@ class Publisher:
     async def _write(self, groups: Sequence[Sequence[_Item]], done: Published) -> None:
         """Apply groups as one batch; if the store refuses it for its size, each group alone."""
         items = [item for group in groups for item in group]
+        # Before it is sent: killed, or left without an answer, we would not know whether the store took it.
+        await self._ledger.call(records.begin_write, [item.row.key for item in items])
         try:
             if not await self._apply([item.write for item in items]):
                 return

@@ -262,7 +262,8 @@ _OWED = {
     " AND NOT (reason = 'lost' AND attempts > 2 AND EXISTS (SELECT 1 FROM links WHERE held))",
     "keys to write": "SELECT count(*) FROM records WHERE wanted IS NOT written OR"
     " (wanted IS NOT NULL AND owner_id IS NOT written_owner_id)",
-    "absences to explain": "SELECT count(*) FROM links WHERE missing IS NOT NULL AND NOT held",
+    "absences to explain": "SELECT count(*) FROM links WHERE missing IS NOT NULL AND NOT held"
+    " AND NOT (missing <> 'ask' AND EXISTS (SELECT 1 FROM links WHERE held))",
     "sources never resolved": "SELECT count(*) FROM sources WHERE kind IS NULL",
     "databases never resolved": "SELECT count(*) FROM databases WHERE data_source_ids IS NULL AND NOT skipped",
     "data sources never listed": "SELECT count(*) FROM data_sources WHERE listed_date IS NULL AND attempts = 0",
