@@ -140,11 +140,10 @@ def list_again(db: Connection, data_source_id: str) -> None:
     db.execute(update(DataSource).where(DataSource.id == data_source_id).values(swept_at=None))
 
 
-def force_all(db: Connection, source: str | None = None) -> None:
-    """Have every page read again and its keys rewritten; what was seen in listings is not needed twice."""
-    everything = update(Page) if source is None else update(Page).where(Page.source == source)
+def force_all(db: Connection, only: str | None = None) -> None:
+    """Have every page (of one part) read again and its key rewritten; what listings showed is not needed twice."""
     again = {"due_at": 0.0, "priority": int(Priority.BACKLOG), "reason": "force", "asked": Page.asked + 1}
-    db.execute(everything.values(**again, forced=True))
+    db.execute(update(Page).where(*_within(db, only)).values(**again, forced=True))
 
 
 def forced_left(db: Connection) -> int:

@@ -91,6 +91,8 @@ class NotionApi:
             raise ValueError("the Notion token holds characters that cannot be part of one")
         self.limiter = Limiter(clock, requests_per_minute, max_in_flight)
         self.requests = 0
+        self.has_answered = False
+        """Whether Notion gave a good answer. A search that finds nothing is none: any integration gets that."""
         self.requests_by_endpoint: Counter[tuple[str, str]] = Counter()
         self._clock = clock
         self._deadline_seconds = deadline_seconds
@@ -116,11 +118,6 @@ class NotionApi:
     async def close(self) -> None:
         """Close the connections."""
         await self._client.aclose()
-
-    @property
-    def has_answered(self) -> bool:
-        """Whether Notion gave at least one good answer."""
-        return any(status == "2xx" for _, status in self.requests_by_endpoint)
 
     # Notion's clock
 
@@ -297,6 +294,7 @@ class NotionApi:
             self._count(call.endpoint, heard.status)
         if not _has_right_shape(body, call):
             raise NotionUnavailable(f"Notion's answer to {call.endpoint} was no {call.endpoint} at all.")
+        self.has_answered = self.has_answered or call.endpoint != "search" or bool(body["results"])
         return Answer(body, self._clock.now().timestamp() if heard.date is None else heard.date)
 
     async def _exchange(self, call: _Call) -> Any:

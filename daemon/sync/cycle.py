@@ -7,7 +7,7 @@ many cycles work off, and an edit never waits for it.
 
 import asyncio
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import structlog
@@ -33,6 +33,10 @@ from daemon.sync.whereabouts import Whereabouts
 log = structlog.get_logger(__name__)
 OUTAGE_SECONDS = 60.0
 """Looking for changes failed for longer: that was Notion, not the pages and listings that failed meanwhile."""
+_SUMMED = (
+    *("duration_seconds", "found", "read", "failed", "removed", "written", "deleted", "refused", "batches"),
+    *("notion_requests", "kv_commands"),
+)
 
 
 @dataclass
@@ -60,6 +64,13 @@ class Summary:
     def is_idle(self) -> bool:
         """Whether nothing at all was done but looking."""
         return not (self.read or self.failed or self.written or self.deleted or self.removed or self.problem)
+
+    def __add__(self, later: "Summary") -> "Summary":
+        """Both together: what is left is the later one's, and what was wrong that of the last that looked."""
+        sums: dict[str, Any] = {name: getattr(self, name) + getattr(later, name) for name in _SUMMED}
+        problem = later.problem if later.looked else self.problem
+        looked = self.looked or later.looked
+        return replace(later, started_at=self.started_at, looked=looked, problem=problem, **sums)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for the ledger, the log and people."""
@@ -222,8 +233,8 @@ class Cycle:
         sources.forget_unused(db)
         return site, removed
 
-    @staticmethod
-    def _note(summary: Summary, published: Published) -> None:
+    def _note(self, summary: Summary, published: Published) -> None:
+        self.changed = self.changed or published.is_outdated
         summary.written += published.written
         summary.deleted += published.deleted
         summary.refused += published.refused
@@ -252,16 +263,24 @@ class Cycle:
         if self._inquiring is not None:
             self._inquiring.cancel()
             await asyncio.gather(self._inquiring, return_exceptions=True)
+            self._inquiring = None
 
     async def stop(self) -> None:
         """Abandon what is in flight and give the store back."""
         await self.abandon()
         await self.publisher.release()
 
-    async def begin_force(self) -> None:
-        """Have everything read again and every key rewritten; one that is under way goes on instead."""
+    async def begin_force(self, only: str | None = None) -> None:
+        """Have everything read again and every key rewritten; one that is under way goes on instead.
+
+        `only`: the pages and the lists of that part.
+        """
 
         def question(db: Connection) -> bool:
+            if only is not None:
+                work.force_all(db, only)
+                records.rewrite(db, kinds=("index",), owner_id=only)
+                return True
             if meta.get(db, Fact.FORCE_STARTED_AT) is not None:
                 return False
             meta.put(db, Fact.FORCE_STARTED_AT, self._clock.now().timestamp())
@@ -286,7 +305,7 @@ class Cycle:
 
     def can_go_on(self) -> bool:
         """Whether another cycle right away could do something: nobody told us to wait."""
-        paused = self._clock.monotonic() < self.publisher.paused_until or self.on_standby
+        paused = self._clock.monotonic() < self.publisher.paused_until or not self.publisher.is_entitled
         return not self.reader.gave_up and self.reader.stopped_by is None and not paused
 
     async def is_done(self, only: str | None = None) -> bool:
@@ -304,10 +323,44 @@ class Cycle:
         site, _ = await self._ledger.call(self.compose, self._clock.now().timestamp())
         if everything:
             await self._ledger.call(records.rewrite)
-        done = await self.publisher.publish(site)
-        if self.publisher.error is not None:
-            raise self.publisher.error
-        return done.written.total()
+        count = 0
+        while True:
+            # Taking the store may show that it is another one, and that there is more to write.
+            done = await self.publisher.publish(site)
+            if self.publisher.error is not None:
+                raise self.publisher.error
+            if not done.batches:
+                return count
+            count += done.written.total()
+
+    async def is_published(self) -> bool:
+        """Whether the store holds what the ledger says it should, but for what the store refuses."""
+        now = self._clock.now().timestamp()
+        return not self.changed and not await self._ledger.call(records.pending, now)
+
+    async def shortfall(self, *, reading: bool = True) -> str | None:
+        """Why the site is not in step although nothing more can be done now, for people; None: it is.
+
+        `reading`: what could not be read counts too.
+        """
+        if self.on_standby:
+            return "Another daemon has taken the key-value store over: it writes now."
+        if self.publisher.problem:
+            return self.publisher.problem
+        unread = await self._ledger.call(self._unread) if reading else None
+        waiting = await self._ledger.call(records.pending_count)
+        return unread or (f"{waiting} keys could not be written; `status` says more." if waiting else None)
+
+    def _unread(self, db: Connection) -> str | None:
+        for source in sources.sources(db):
+            if source.problem and not source.retired:
+                return f"Source {source.name}: {source.problem}"
+        for row in sources.data_sources(db):
+            if row.problem and row.configured:
+                return f"Data source {row.id}: {row.problem}"
+        if failing := work.backlog(db, self._api.notion_now()).failing:
+            return f"{failing} pages could not be read; `status` says which and why."
+        return None
 
     async def keep(self, summary: Summary) -> None:
         """Log a cycle in one line and keep it for people. Idle ones are not worth a row."""

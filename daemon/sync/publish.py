@@ -5,7 +5,9 @@ by one script only while `sync:owner` still carries our fencing token, and is ma
 in between, it is simply written again.
 """
 
+import asyncio
 import hashlib
+import secrets
 import uuid
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
@@ -43,6 +45,8 @@ BACK_OFF_LONGEST_SECONDS = 60
 QUOTA_BACK_OFF_SECONDS = 900.0
 """How long a store that refuses for reasons of quota or capacity is left alone."""
 TAKE_OVER_AFTER_HEARTBEATS = 3.0
+RELEASE_SECONDS = 2.0
+"""How long giving the store back may take: a store that hangs must not hold up the end of the process."""
 DELETIONS_LEVEL = 2_000_000
 GROUPS_FETCHED_AT_ONCE = 20
 STATUS_BYTES = 8_192
@@ -65,6 +69,8 @@ class Published:
     deleted: int = 0
     refused: int = 0
     batches: int = 0
+    is_outdated: bool = False
+    """Whether the ledger knows better than the composition: something was not written for that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +95,10 @@ class Publisher:
         self._clock = clock
         self._heartbeat_seconds = heartbeat_seconds
         self._owner: Owner | None = None
+        self._met: Owner | None = None
+        self._has_met = False
+        self._last_sign: tuple[int, float] | None = None
+        self._last_sign_at = clock.monotonic()
         self._in_doubt = False
         self._is_full = False
         self._failures = 0
@@ -108,7 +118,14 @@ class Publisher:
 
     async def check_store(self) -> None:
         """At start: is this the store, with the content, that the ledger wrote? If not, everything is written anew."""
-        await self._compare(await self._kv.read_owner())
+        await self._compare(await self._meet())
+
+    async def _meet(self) -> Owner | None:
+        """Read who owns the store; a daemon that is new remembers whom it found when it came."""
+        present = await self._kv.read_owner()
+        if not self._has_met:
+            self._met, self._has_met = present, True
+        return present
 
     async def _compare(self, owner: Owner | None) -> str:
         """The content id to write under; forgets what was written when the store is not the one we know."""
@@ -137,22 +154,31 @@ class Publisher:
         """Take the store with the next fencing token. False: not entitled to, or somebody else was quicker."""
         if not self.may_claim():
             return False
-        present = await self._kv.read_owner()
+        present = await self._meet()
+        if self.standing is Standing.NEW and self._is_newer(present):
+            self._stand_by()
+            return False
         content_id = await self._compare(present)
         ledger_id = await self._ledger.call(ledger_identity)
-        token = (present.token if present else 0) + 1
-        mine = Owner(token, self.daemon_id, ledger_id, content_id, self._clock.now().timestamp())
+        now = self._clock.now().timestamp()
+        token = max((present.token if present else 0) + 1, _fresh_token(now))
+        mine = Owner(token, self.daemon_id, ledger_id, content_id, now)
         if not await self._kv.claim(mine, present):
             return False
         self._owner, self.standing, self._in_doubt = mine, Standing.OWNER, False
         log.info("owns the key-value store", action="owner", token=token)
         return True
 
+    @property
+    def is_entitled(self) -> bool:
+        """Whether it owns the store, or may take it: if not, what is to be written has to wait."""
+        return self.standing is Standing.OWNER or (self.standing is Standing.NEW and self.may_claim())
+
     async def may_write(self) -> bool:
         """Own the store, taking it if it was never tried; in standby look whether it became free."""
         if self.standing is Standing.OWNER:
             return not self._in_doubt or await self._renew()
-        if self.standing is Standing.STANDBY and not await self.is_free():
+        if self.standing is Standing.STANDBY and not await self._has_become_free():
             return False
         return await self._claim()
 
@@ -171,6 +197,22 @@ class Publisher:
             return True
         age = self._clock.now().timestamp() - present.heartbeat
         return age > TAKE_OVER_AFTER_HEARTBEATS * self._heartbeat_seconds
+
+    def _is_newer(self, present: Owner | None) -> bool:
+        """Whether the owner came after us: it took the store since our start, so it is not ours to take back."""
+        if present is None or present.released:
+            return False
+        return present.daemon_id not in (self.daemon_id, self._met.daemon_id if self._met else None)
+
+    async def _has_become_free(self) -> bool:
+        """Whether the owner left, or died since we stand by: by our clock alone, the owner's may show another time."""
+        present = await self._kv.read_owner()
+        if present is None or present.released or present.daemon_id == self.daemon_id:
+            return True
+        now, sign = self._clock.monotonic(), (present.token, present.heartbeat)
+        if sign != self._last_sign:
+            self._last_sign, self._last_sign_at = sign, now
+        return now - self._last_sign_at > TAKE_OVER_AFTER_HEARTBEATS * self._heartbeat_seconds
 
     def _stand_by(self) -> None:
         self._owner, self.standing = None, Standing.STANDBY
@@ -200,11 +242,14 @@ class Publisher:
         """On a clean exit: whoever comes next need not wait for our heartbeat to grow old."""
         if self._owner is None:
             return
-        leaving = replace(self._owner, heartbeat=self._clock.now().timestamp(), released=True)
-        self._owner = None
+        owner, self._owner = self._owner, None
+        # With a token of its own, so that a batch still on its way is not applied after it.
+        now = self._clock.now().timestamp()
+        leaving = replace(owner, token=owner.token + 1, heartbeat=now, released=True)
         try:
-            await self._kv.apply([], leaving)
-        except KVError as error:
+            async with asyncio.timeout(RELEASE_SECONDS):
+                await self._kv.claim(leaving, owner)
+        except (KVError, TimeoutError) as error:
             log.warning("ownership could not be released", action="release_failed", error=str(error))
 
     # Writing -----------------------------------------------------------------------------------------------------
@@ -253,6 +298,8 @@ class Publisher:
             if items:
                 batch.append(items)
                 size += group_size
+            else:
+                done.is_outdated = True
             if self.standing is not Standing.OWNER:
                 return
         if batch:
@@ -398,6 +445,11 @@ class Publisher:
             hint=error.hint,
             next_try_in_seconds=round(wait, 1),
         )
+
+
+def _fresh_token(now: float) -> int:
+    """A token that no store ever held. Counting from 1 again in an emptied store, two daemons would share one."""
+    return int(now) * 2**20 + secrets.randbits(20)
 
 
 def ledger_identity(db: Connection) -> str:
