@@ -17,6 +17,7 @@ from daemon.kv.upstash import UpstashKV
 from daemon.ledger import sources
 from daemon.ledger.ledger import Ledger
 from daemon.notion.api import NotionApi
+from daemon.presence import Presence
 from daemon.schedule import Schedule
 from daemon.status import brief
 from daemon.sync.cycle import Cycle
@@ -53,6 +54,9 @@ class App:
             self.clock.monotonic(), settings.poll_interval_seconds, settings.sweep_interval_seconds
         )
         self.schedule = Schedule(self.cycle, self.api, self.ledger, settings, self.clock, self.vitals)
+        daemon_id, beat = self.cycle.publisher.daemon_id, settings.heartbeat_seconds
+        self.presence = Presence(self.ledger, self.clock, daemon_id, beat)
+        self.presence.is_on_standby = lambda: self.cycle.on_standby
         self.cycle.publisher.status_text = self._status_text
         self.cycle.publisher.may_claim = lambda: self.api.has_answered
 
@@ -61,13 +65,18 @@ class App:
         for secret in self.settings.secret_values():
             log.register_secret(secret)
         await self.ledger.open()
+        await self.follow_settings()
+        await self.cycle.start()
+
+    async def follow_settings(self) -> None:
+        """Make the ledger's sources those of the settings."""
         wanted = [(source.name, source.ref) for source in self.settings.sources]
         await self.ledger.call(sources.follow_settings, wanted)
-        await self.cycle.start()
 
     async def close(self) -> None:
         """Give the store back, then close everything that `open` and the work opened."""
         await self.cycle.stop()
+        await self.presence.leave()
         await self.api.close()
         await self.kv.close()
         await self.ledger.close()
@@ -75,9 +84,10 @@ class App:
     async def run(self, stop: asyncio.Event) -> None:
         """The daemon: serves and works until `stop` is set, then ends cleanly within a bounded time.
 
-        Raises OSError when the port cannot be had, and whatever ends the loop of the schedule.
+        Raises OSError when the port cannot be had, LedgerError, and whatever ends the loop of the schedule.
         """
         async with Server(self).serving() as address:
+            await self.presence.arrive()
             logger.info(
                 "started",
                 action="started",

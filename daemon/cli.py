@@ -4,7 +4,8 @@ import asyncio
 import io
 import os
 import sys
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from typing import Annotated, Any, Literal, TypeVar
 
 import typer
@@ -17,9 +18,12 @@ from daemon.app import App, stop_signals
 from daemon.clock import SystemClock
 from daemon.config import ENV_FILE, Settings, SettingsError, examine_settings, load_settings
 from daemon.doctor import Doctor, Finding, Level, conclusion, exit_code
+from daemon.handover import HandoverError, Order, Result, carry_out
 from daemon.kv.base import KVError
-from daemon.ledger import links
+from daemon.ledger import removals, tasks
 from daemon.ledger.ledger import Ledger, LedgerError
+from daemon.ledger.removals import Held
+from daemon.ledger.tasks import Kind
 from daemon.notion.errors import NotionError
 from daemon.oneshot import Verification, sync_until_done
 from daemon.oneshot import verify as verify_site
@@ -82,18 +86,13 @@ def sync(
         _complain([f"--only {only}: there is no such part; choose one of {', '.join(sorted(known))}"])
         raise typer.Exit(USAGE)
 
-    async def once() -> bool:
-        app, stop = App(settings), asyncio.Event()
-        async with stop_signals(stop):
-            try:
-                await app.open()
-                with Progress(app, Console(stderr=True)):
-                    return await sync_until_done(app, stop, force=force, only=only)
-            finally:
-                await app.close()
+    everything = force or settings.force_full_sync
 
-    if not _finish(once()):
-        raise typer.Exit(FAILED)
+    async def alone(app: App, stop: asyncio.Event) -> Result:
+        with Progress(app, Console(stderr=True)):
+            return Result(await sync_until_done(app, stop, force=everything, only=only))
+
+    _carry_out(settings, Kind.SYNC, {"force": everything, "only": only, "sweep": only is None}, alone)
 
 
 @cli.command()
@@ -150,17 +149,13 @@ def verify(
 @cli.command()
 def republish() -> None:
     """Write every key again from the ledger alone, without a request to Notion."""
-    settings = _settings(log_to=sys.stderr)
 
-    async def rewrite() -> int:
-        app = App(settings)
-        try:
-            await app.open()
-            return await app.cycle.republish()
-        finally:
-            await app.close()
+    async def alone(app: App, _: asyncio.Event) -> Result:
+        count = await app.cycle.republish()
+        return Result(await app.cycle.shortfall(reading=False), {"written": {"keys": count}})
 
-    print(f"{_finish(rewrite())} keys written")
+    result = _carry_out(_settings(log_to=sys.stderr), Kind.REPUBLISH, {}, alone)
+    print(f"{sum(result.numbers['written'].values())} keys written")
 
 
 @cli.command("confirm-removals")
@@ -169,37 +164,40 @@ def confirm_removals(
 ) -> None:
     """Let go what is held because too much disappeared at once. Shows it and asks first."""
     settings = _settings(log_to=sys.stderr)
-
-    async def held() -> list[tuple[str, str, str, str | None]]:
-        ledger = Ledger(settings.ledger_database_url.get_secret_value())
-        try:
-            await ledger.open()
-            return await ledger.call(links.held_links)
-        finally:
-            await ledger.close()
-
-    waiting = _finish(held())
+    waiting = _finish(_held(settings))
     if not waiting:
         print("Nothing is held.")
         return
-    for parent, child, kind, evidence in waiting:
-        print(f"{kind} {child} ({evidence}), was listed in {parent}")
+    for one in waiting:
+        print(f"{one.kind} {one.title!r}{f' ({one.slug})' if one.slug else ''}: {one.reason}")
+    if not yes and not sys.stdin.isatty():
+        _complain(["Nothing was removed: there is no terminal to ask on. Confirm with --yes."])
+        raise typer.Exit(FAILED)
     if not yes and not typer.confirm(
         f"Remove these {len(waiting)}, and everything under them, from the site?"
     ):
         raise typer.Exit(FAILED)
+    keys = [one.key for one in waiting]
 
-    async def let_go() -> None:
-        app = App(settings)
-        try:
-            await app.open()
-            await app.ledger.call(links.confirm_removals)
-            await app.cycle.republish(everything=False)
-        finally:
-            await app.close()
+    async def alone(app: App, _: asyncio.Event) -> Result:
+        await app.ledger.call(removals.let_go, keys)
+        await app.cycle.republish(everything=False)
+        return Result(await app.cycle.shortfall(reading=False))
 
-    _finish(let_go())
+    _carry_out(settings, Kind.CONFIRM_REMOVALS, {"held": keys}, alone)
     print(f"{len(waiting)} removed.")
+
+
+async def _held(settings: Settings) -> list[Held]:
+    """What waits to be confirmed."""
+    app = App(settings)
+    try:
+        await app.ledger.open()
+        if not await app.ledger.call(tasks.present, app.clock.now().timestamp()):
+            await app.follow_settings()
+        return await app.ledger.call(removals.held)
+    finally:
+        await app.close()
 
 
 @cli.command()
@@ -273,11 +271,35 @@ def _finish(work: Coroutine[Any, Any, T]) -> T:
     """Run to the end; an error that a person can do something about becomes one sentence and exit code 1."""
     try:
         return asyncio.run(work)
-    except (LedgerError, KVError, OSError) as error:
+    except (LedgerError, KVError, HandoverError, OSError) as error:
         _complain([str(error)])
     except NotionError as error:
         _complain([f"{error} {error.hint}"])
     raise typer.Exit(FAILED)
+
+
+def _carry_out(
+    settings: Settings,
+    kind: Kind,
+    options: dict[str, Any],
+    alone: Callable[[App, asyncio.Event], Awaitable[Result]],
+) -> Result:
+    """Have it done, here or by the daemon that lives; what went wrong is said, and ends with exit code 1."""
+
+    async def work() -> Result:
+        app, stop = App(settings), asyncio.Event()
+        async with stop_signals(stop):
+            try:
+                order = Order(kind, options, partial(alone, app, stop))
+                return await carry_out(app, stop, order, Console(stderr=True))
+            finally:
+                await app.close()
+
+    result = _finish(work())
+    if result.problem is not None:
+        _complain([result.problem])
+        raise typer.Exit(FAILED)
+    return result
 
 
 def _complain(problems: Any) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from daemon.app import App, stop_signals
-from daemon.ledger import sources, work
+from daemon.ledger import sources, tasks, work
 from daemon.notion.limiter import Lane
 from daemon.sync.verify import Comparison, Difference, Kind
 
@@ -20,14 +20,14 @@ OWNER_PATIENCE_SECONDS = 60.0
 
 async def sync_until_done(
     app: App, stop: asyncio.Event, *, force: bool = False, only: str | None = None
-) -> bool:
-    """Look, read, write until nothing is left, deletions included. Out: whether everything went well.
+) -> str | None:
+    """Look, read, write until nothing is left, deletions included. Out: what went wrong; None: nothing did.
 
     Raises NotionError when Notion refuses the token.
     """
     cycle, clock = app.cycle, app.clock
-    if force or app.settings.force_full_sync:
-        await cycle.begin_force()
+    if force:
+        await cycle.begin_force(only)
     swept, patience = only is not None, clock.monotonic() + SETTLING_SECONDS
     look = True
     problem: str | None = None
@@ -48,8 +48,9 @@ async def sync_until_done(
         elif not await _wait_to_settle(app, stop, patience, only):
             break
     await cycle.first_sync_done()
-    left = await app.ledger.call(work.backlog, app.api.notion_now())
-    return problem is None and left.failing == 0 and not stop.is_set()
+    if stop.is_set():
+        return "Stopped before the end; the next run goes on where this one was."
+    return problem or await cycle.shortfall()
 
 
 async def _wait_to_settle(app: App, stop: asyncio.Event, patience: float, only: str | None) -> bool:
@@ -81,14 +82,16 @@ class Verification:
 async def verify(app: App, *, repair: bool = False) -> Verification:
     """Compare store, ledger and Notion; with `repair` have mended what differs, and compare again.
 
-    Beside a daemon that owns the store nothing is written to it: work is marked in the ledger, and that daemon does
-    it. Needs an open ledger. Raises KVError, and NotionError when Notion refuses the token.
+    Beside a daemon on this ledger, or one that owns the store, nothing is written to it: work is marked in the
+    ledger, and that daemon does it. Needs an open ledger. Raises KVError, and NotionError when Notion refuses the
+    token.
     """
     found = await _compare(app)
     done = Verification(found, [difference for difference in found.differences if difference.counts])
     if not repair or not done.left:
         return done
-    done.by_owner = not await app.cycle.publisher.is_free()
+    at_work = await app.ledger.call(tasks.present, app.clock.now().timestamp())
+    done.by_owner = bool(at_work) or not await app.cycle.publisher.is_free()
     if done.by_owner and any(difference.kind is Kind.STORE for difference in done.left):
         return done  # its owner has another ledger: what is marked in ours, nobody would do
     stop = asyncio.Event()

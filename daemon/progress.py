@@ -16,7 +16,7 @@ REFRESH_SECONDS = 0.25
 class Progress:
     """Shown while the block runs, on a terminal as a moving bar, elsewhere as one last line."""
 
-    def __init__(self, parts: Parts, console: Console) -> None:
+    def __init__(self, parts: Parts, console: Console, doing: str = "Reading Notion") -> None:
         self._parts = parts
         self._bar = Bar(
             TextColumn("{task.description}"),
@@ -27,7 +27,7 @@ class Progress:
             TextColumn("{task.fields[note]}"),
             console=console,
         )
-        self._task = self._bar.add_task("Reading Notion", total=None, note="")
+        self._task = self._bar.add_task(doing, total=None, note="")
         self._watching: asyncio.Task[None] | None = None
 
     def __enter__(self) -> "Progress":

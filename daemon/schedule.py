@@ -1,11 +1,12 @@
 """When work is done: ticks of APScheduler and requests of people become wishes, and one loop fulfils them.
 
-Nothing runs beside itself: a tick or a trigger that arrives while a cycle runs is remembered and joins the next one,
+Nothing runs beside itself: a tick or a task that arrives while a cycle runs is remembered and joins the next one,
 a tick that comes late is skipped, not replayed. Sweeps run beside the cycles, within their share of the budget.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC
 from typing import Any
@@ -19,10 +20,12 @@ from daemon.clock import Clock
 from daemon.config import Settings
 from daemon.cron import cron_trigger
 from daemon.kv.base import KVError
-from daemon.ledger import links, sources
+from daemon.ledger import links, records, removals, sources, tasks
 from daemon.ledger.ledger import Ledger, LedgerError
+from daemon.ledger.tasks import Kind
 from daemon.notion.api import NotionApi
 from daemon.notion.errors import NotionError
+from daemon.notion.limiter import Lane
 from daemon.sync.cycle import Cycle, Summary
 from daemon.vitals import Vitals
 
@@ -36,6 +39,29 @@ BACKGROUND_SHARE = 5
 """Polling, and sweeping, may each use a fifth of the request budget."""
 
 
+@dataclass(eq=False)
+class Request:
+    """What somebody asked for, and waits for: a task of the ledger, or one who waits here for the `answer`.
+
+    `sweep`: the one it waits for, where it waits for one.
+    """
+
+    kind: Kind
+    options: Mapping[str, Any]
+    task_id: str | None = None
+    answer: asyncio.Future[Summary] | None = None
+    only: str | None = None
+    has_begun: bool = False
+    wants_sweep: bool = False
+    sweep: asyncio.Task[str | None] | None = None
+    total: Summary | None = None
+
+    @property
+    def has_been_looked_for(self) -> bool:
+        """Whether everything it asks to look at has been looked at."""
+        return self.has_begun and (not self.wants_sweep or (self.sweep is not None and self.sweep.done()))
+
+
 @dataclass
 class Wishes:
     """What the next turn of the loop is to do."""
@@ -45,7 +71,20 @@ class Wishes:
     trash: bool = False
     compare: bool = False
     force: bool = False
-    waiters: list[asyncio.Future[Summary]] = field(default_factory=list)
+    requests: list[Request] = field(default_factory=list)
+
+    def join(self, other: "Wishes") -> None:
+        """Wish for this too."""
+        self.look, self.sweep = self.look or other.look, self.sweep or other.sweep
+        self.trash, self.compare = self.trash or other.trash, self.compare or other.compare
+        self.force = self.force or other.force
+        self.requests += [request for request in other.requests if request not in self.requests]
+
+    @property
+    def only(self) -> str | None:
+        """The part of the site to which all of it is restricted; None: it is not."""
+        parts = {request.only for request in self.requests}
+        return parts.pop() if len(parts) == 1 and not self.look else None
 
 
 class Schedule:
@@ -60,10 +99,11 @@ class Schedule:
         self._settings = settings
         self._clock = clock
         self._vitals = vitals
+        self._worker_id = cycle.publisher.daemon_id
         self._wishes = Wishes(look=True, sweep=False, force=settings.force_full_sync)
         self._wake = asyncio.Event()
         self._stopping = False
-        self._upkeep: asyncio.Task[None] | None = None
+        self._upkeep: asyncio.Task[str | None] | None = None
         self._not_before = float("-inf")
         self._scheduler = AsyncIOScheduler(timezone=UTC)
         self.on_cycle: Callable[[Summary], None] = lambda _: None
@@ -72,10 +112,16 @@ class Schedule:
 
     def request(self, *, force: bool = False) -> asyncio.Future[Summary]:
         """Look for changes now. The future is done when what was found has left the backlog; requests join."""
-        waiter: asyncio.Future[Summary] = asyncio.get_running_loop().create_future()
-        self._wishes.waiters.append(waiter)
-        self._wish(look=True, force=force)
-        return waiter
+        answer: asyncio.Future[Summary] = asyncio.get_running_loop().create_future()
+        self._wishes.requests.append(Request(Kind.SYNC, {"force": force}, answer=answer))
+        self._wake.set()
+        return answer
+
+    async def add_task(self, kind: Kind, options: Mapping[str, Any]) -> str:
+        """Leave a task in the ledger and begin with it now. Out: its id; `tasks.find` tells how far it is."""
+        task_id = await self._ledger.call(tasks.add, kind, options, self._clock.now().timestamp())
+        self._wake.set()
+        return task_id
 
     def _wish(
         self,
@@ -86,10 +132,7 @@ class Schedule:
         compare: bool = False,
         force: bool = False,
     ) -> None:
-        wishes = self._wishes
-        wishes.look, wishes.sweep = wishes.look or look, wishes.sweep or sweep
-        wishes.trash, wishes.compare = wishes.trash or trash, wishes.compare or compare
-        wishes.force = wishes.force or force
+        self._wishes.join(Wishes(look, sweep, trash, compare, force))
         self._wake.set()
 
     def _take(self) -> Wishes:
@@ -153,6 +196,8 @@ class Schedule:
             if self._upkeep is not None:
                 self._upkeep.cancel()
                 await asyncio.gather(self._upkeep, return_exceptions=True)
+            with suppress(LedgerError):
+                await self._ledger.call(tasks.give_back, self._worker_id)
 
     def stop(self) -> None:
         """Take no more work; the turn that runs is ended by whoever waits for `run`."""
@@ -161,43 +206,54 @@ class Schedule:
 
     async def _turn(self, wishes: Wishes) -> None:
         self._vitals.alive(self._clock.monotonic())
-        is_done = False
         try:
-            if await self._may_work():
+            if await self._stands_by():
+                await self._rest(wishes)
+                return
+            await self._take_tasks(wishes)
+            if wishes.requests or self._clock.monotonic() >= self._not_before:
                 await self._work(wishes)
-                is_done = True
+            else:
+                self._wishes.join(wishes)
         except LedgerError as error:
             log.error("the ledger cannot be used", action="ledger_failed", cause=error.cause, hint=error.hint)
             self._vitals.failed(str(error))
+            self._wishes.join(wishes)
         except Exception as error:
             log.exception("a cycle crashed", action="cycle_crashed")
             self._vitals.failed(f"{type(error).__name__}: see the log")
-        if not is_done:  # nobody wishes these again: they wait for the next turn
-            self._wishes.force, self._wishes.sweep = (
-                self._wishes.force or wishes.force,
-                self._wishes.sweep or wishes.sweep,
-            )
-        self._wishes.waiters += [waiter for waiter in wishes.waiters if not waiter.done()]
+            self._wishes.join(Wishes(sweep=wishes.sweep, force=wishes.force))
+            await self._crashed(wishes.requests, error)
 
-    async def _may_work(self) -> bool:
-        """Not on standby, nor soon after Notion refused the token."""
+    async def _stands_by(self) -> bool:
+        """Whether another daemon writes to the store; looks whether it still does."""
         if self._cycle.on_standby:
             try:
-                await self._cycle.publisher.may_write()
+                # What is there may be another daemon's work, which the composition at hand knows nothing of.
+                self._cycle.changed = await self._cycle.publisher.may_write() or self._cycle.changed
             except KVError as error:
                 log.warning("the key-value store does not answer", action="store_failed", error=str(error))
         self._vitals.on_standby = self._cycle.on_standby
-        return not self._cycle.on_standby and self._clock.monotonic() >= self._not_before
+        return self._cycle.on_standby
+
+    async def _rest(self, wishes: Wishes) -> None:
+        """Ask Notion nothing; leave what was asked of us to the daemon that writes, if it shares this ledger."""
+        await self._cycle.abandon()
+        if self._upkeep is not None:
+            self._upkeep.cancel()
+        requests, wishes.requests = wishes.requests, [r for r in wishes.requests if r.task_id is None]
+        self._wishes.join(wishes)
+        if len(requests) > len(wishes.requests):
+            await self._ledger.call(tasks.give_back, self._worker_id)
 
     async def _work(self, wishes: Wishes) -> None:
-        if wishes.force:
-            await self._cycle.begin_force()
-            wishes.sweep = True
+        look = await self._begin(wishes)
         await self._stretch()
         self._start_upkeep(wishes)
+        looked_for = [request for request in wishes.requests if request.has_been_looked_for]
         deadline = self._clock.monotonic() + self._vitals.poll_seconds
         try:
-            summary = await self._cycle.run(deadline, look=wishes.look)
+            summary = await self._cycle.run(deadline, look=look, only=wishes.only)
         except NotionError as error:
             self._not_before = self._clock.monotonic() + STOPPED_RETRY_SECONDS
             self._vitals.stopped(f"{error} {error.hint}")
@@ -206,36 +262,127 @@ class Schedule:
                 action="run_stopped",
                 error=str(error),
             )
+            needless = [request for request in looked_for if request.kind is not Kind.SYNC]
+            await self._answer(wishes.requests, needless, f"{error} {error.hint}")
             return
         await self._cycle.publisher.heartbeat()
         await self._cycle.end_force()
         await self._cycle.keep(summary)
         self._vitals.held = len(await self._ledger.call(links.held_links))
         self._vitals.cycled(summary, self._clock)
-        await self._go_on(wishes, summary)
+        for request in wishes.requests:
+            request.total = summary if request.total is None else request.total + summary
+        await self._go_on(wishes, summary, looked_for)
         self.on_cycle(summary)
 
-    async def _go_on(self, wishes: Wishes, summary: Summary) -> None:
+    async def _go_on(self, wishes: Wishes, summary: Summary, looked_for: Sequence[Request]) -> None:
         """More work at once while there is some that can be done; then whoever asked gets the answer."""
+        can_go_on = self._cycle.can_go_on()
+        obstacle = None if can_go_on else await self._cycle.shortfall() or "Notion does not answer."
+        await self._answer(wishes.requests, looked_for, obstacle)
         if await self._cycle.is_done():
             if summary.problem is None and await self._cycle.first_sync_done():
                 self._vitals.became_ready.set()
-            for waiter in wishes.waiters:
-                if not waiter.done():
-                    waiter.set_result(summary)
-        elif self._cycle.can_go_on():
+        elif can_go_on:
             self._wake.set()
+
+    # Requests ----------------------------------------------------------------------------------------------------
+
+    async def _take_tasks(self, wishes: Wishes) -> None:
+        """What commands and triggers left in the ledger since the last turn joins this one."""
+        for task in await self._ledger.call(tasks.take, self._worker_id, self._clock.now().timestamp()):
+            log.info("work was asked for", action="task_taken", task=task.id, kind=task.kind)
+            wishes.requests.append(Request(task.kind, task.options, task.id))
+
+    async def _begin(self, wishes: Wishes) -> bool:
+        """Note in the ledger what was wished for. Out: whether to look for changes; reading is left to do then."""
+        if wishes.force:
+            await self._cycle.begin_force()
+            wishes.sweep = True
+        new = [request for request in wishes.requests if not request.has_begun]
+        for request in new:
+            await self._begin_request(request)
+        return wishes.look or any(request.kind is Kind.SYNC for request in new)
+
+    async def _begin_request(self, request: Request) -> None:
+        options = request.options
+        match request.kind:
+            case Kind.REPUBLISH:
+                await self._ledger.call(records.rewrite)
+            case Kind.CONFIRM_REMOVALS:
+                await self._ledger.call(removals.let_go, [tuple(pair) for pair in options["held"]])
+            case Kind.SYNC:
+                request.only = options.get("only")
+                request.wants_sweep = bool(options.get("sweep"))
+                if options.get("force"):
+                    await self._cycle.begin_force(request.only)
+        self._cycle.changed = True
+        request.has_begun = True
+
+    async def _answer(
+        self, requests: Sequence[Request], looked_for: Sequence[Request], obstacle: str | None
+    ) -> None:
+        """Answer whoever has what was asked for, or cannot have it now; the others wait for the next turn."""
+        for request in requests:
+            if request in looked_for and await self._is_fulfilled(request):
+                await self._finish(request, await self._shortfall(request))
+            elif obstacle is not None and request.task_id is not None and not self._cycle.on_standby:
+                await self._finish(request, obstacle)
+            else:
+                self._wishes.requests.append(request)
+                if self._cycle.changed:
+                    self._wake.set()
+
+    async def _is_fulfilled(self, request: Request) -> bool:
+        if request.kind is not Kind.SYNC:
+            return await self._cycle.is_published()
+        return not self._cycle.changed and await self._cycle.is_done(request.only)
+
+    async def _shortfall(self, request: Request) -> str | None:
+        if request.kind is not Kind.SYNC:
+            return await self._cycle.shortfall(reading=False)
+        looking = request.total.problem if request.total is not None else None
+        sweeping = request.sweep.result() if request.sweep is not None else None
+        return looking or sweeping or await self._cycle.shortfall()
+
+    async def _finish(self, request: Request, problem: str | None) -> None:
+        if request.answer is not None and request.total is not None and not request.answer.done():
+            request.answer.set_result(request.total)
+        if request.task_id is None:
+            return
+        total = request.total.as_dict() if request.total is not None else {}
+        result = {**total, "ok": problem is None, "problem": problem}
+        now = self._clock.now().timestamp()
+        await self._ledger.call(tasks.finish, request.task_id, self._worker_id, result, now)
+        log.info("work that was asked for is over", action="task_over", task=request.task_id, problem=problem)
+
+    async def _crashed(self, requests: Sequence[Request], error: Exception) -> None:
+        for request in requests:
+            if request.task_id is None:
+                self._wishes.requests.append(request)
+                continue
+            try:
+                await self._finish(
+                    request, f"{type(error).__name__} while working; the daemon's log says more."
+                )
+            except LedgerError:
+                self._wishes.join(Wishes(requests=[request]))
 
     # Upkeep ------------------------------------------------------------------------------------------------------
 
     def _start_upkeep(self, wishes: Wishes) -> None:
+        waiting = [r for r in wishes.requests if r.wants_sweep and not r.has_been_looked_for]
+        # Somebody who waits for a sweep need not wait for upkeep's small share of the budget.
+        self._cycle.sweep.lane = Lane.READ if waiting else Lane.UPKEEP
         if self._upkeep is not None and not self._upkeep.done():
             self._wish_again(wishes)
         elif wishes.compare:
             self._upkeep = asyncio.create_task(self._keep_up(self._cycle.store_check.daily()), name="compare")
             self._wish_again(Wishes(sweep=wishes.sweep))
-        elif wishes.sweep:
+        elif wishes.sweep or waiting:
             self._upkeep = asyncio.create_task(self._keep_up(self._cycle.sweep.run()), name="sweep")
+            for request in waiting:
+                request.sweep = self._upkeep
         elif wishes.trash:
             self._upkeep = asyncio.create_task(self._keep_up(self._cycle.sweep.trash()), name="trash")
 
@@ -244,12 +391,17 @@ class Schedule:
         self._wishes.sweep = self._wishes.sweep or wishes.sweep
         self._wishes.compare = self._wishes.compare or wishes.compare
 
-    async def _keep_up(self, work: Coroutine[Any, Any, None]) -> None:
+    async def _keep_up(self, work: Coroutine[Any, Any, None]) -> str | None:
+        """Out: why the work ended early; None: it is done."""
+        problem = None
         try:
             await work
         except NotionError as error:
+            problem = f"{error} {error.hint}"
             log.warning("upkeep ended early", action="upkeep_failed", error=str(error), hint=error.hint)
-        except Exception:
+        except Exception as error:
+            problem = f"{type(error).__name__} while sweeping; the daemon's log says more."
             log.exception("upkeep crashed", action="upkeep_crashed")
         self._cycle.changed = True
         self._wake.set()
+        return problem

@@ -1,6 +1,6 @@
 """What shows what, and what is known of a member that its parent no longer lists."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,11 +93,14 @@ def missing_rows(db: Connection, data_source_id: str) -> set[str]:
     return {row for (row,) in db.execute(gone)}
 
 
-def confirm_removals(db: Connection) -> int:
-    """A person said that what is held is really gone. Out: how many members left."""
-    held = db.execute(select(Link.child_id, Link.parent_id, Link.since).where(Link.held))
-    bury(db, [(child, parent, since or 0.0) for child, parent, since in held])
-    return db.execute(delete(Link).where(Link.held)).rowcount
+def confirm_removals(db: Connection, members: Collection[tuple[str, str]] | None = None) -> int:
+    """A person said that what is held (of these: parent, child) is really gone. Out: how many members left."""
+    held = db.execute(select(Link.child_id, Link.parent_id, Link.since).where(Link.held)).all()
+    gone = [row for row in held if members is None or (row.parent_id, row.child_id) in members]
+    bury(db, [(child, parent, since or 0.0) for child, parent, since in gone])
+    for child, parent, _ in gone:
+        db.execute(delete(Link).where(Link.parent_id == parent, Link.child_id == child))
+    return len(gone)
 
 
 def bury(db: Connection, gone: Iterable[tuple[str, str, float]]) -> None:

@@ -23,6 +23,7 @@ class Fact(StrEnum):
     SWEEP_ENDED_AT = "sweep_ended_at"
     STORE_UNSEARCHED = "store_unsearched"
     STORE_COMPARED_AT = "store_compared_at"
+    COMMAND_BEGAN_AT = "command_began_at"
 
 
 def get(db: Connection, fact: Fact) -> Any:

@@ -237,3 +237,34 @@ class CycleRow(Base):
     id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=True)
     started_at: Mapped[float] = mapped_column(Float)
     summary: Mapped[Any] = mapped_column(Json)
+
+
+class TaskRow(Base):
+    """Work that was asked for: by a command beside the daemon, or by a trigger. Kept a while when it is over.
+
+    `worker`: who took it; one who left without finishing leaves it to the next.
+    """
+
+    __tablename__ = "tasks"
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(20))
+    options: Mapped[Any] = mapped_column(Json, default=dict)
+    state: Mapped[str] = mapped_column(String(10))
+    worker: Mapped[str | None] = mapped_column(String(36))
+    result: Mapped[Any] = mapped_column(Json, nullable=True)
+    created_at: Mapped[float] = mapped_column(Float)
+    started_at: Mapped[float | None] = mapped_column(Float)
+    finished_at: Mapped[float | None] = mapped_column(Float)
+
+    __table_args__ = (Index("tasks_state", "state"),)
+
+
+class WorkerRow(Base):
+    """A process that works on this ledger, and its last sign of life: one comes every `beat_seconds`."""
+
+    __tablename__ = "workers"
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    role: Mapped[str] = mapped_column(String(10))
+    standby: Mapped[bool] = mapped_column(default=False)
+    seen_at: Mapped[float] = mapped_column(Float)
+    beat_seconds: Mapped[float] = mapped_column(Float)

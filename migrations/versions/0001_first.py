@@ -162,9 +162,35 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["page_id"], ["pages.id"], ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("page_id"),
     )
+    op.create_table(
+        "tasks",
+        sa.Column("id", sa.String(length=36), nullable=False),
+        sa.Column("kind", sa.String(length=20), nullable=False),
+        sa.Column("options", sa.Text(), nullable=False),
+        sa.Column("state", sa.String(length=10), nullable=False),
+        sa.Column("worker", sa.String(length=36), nullable=True),
+        sa.Column("result", sa.Text(), nullable=True),
+        sa.Column("created_at", sa.Float(), nullable=False),
+        sa.Column("started_at", sa.Float(), nullable=True),
+        sa.Column("finished_at", sa.Float(), nullable=True),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("tasks_state", "tasks", ["state"], unique=False)
+    op.create_table(
+        "workers",
+        sa.Column("id", sa.String(length=36), nullable=False),
+        sa.Column("role", sa.String(length=10), nullable=False),
+        sa.Column("standby", sa.Boolean(), nullable=False),
+        sa.Column("seen_at", sa.Float(), nullable=False),
+        sa.Column("beat_seconds", sa.Float(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
 
 
 def downgrade() -> None:
+    op.drop_table("workers")
+    op.drop_index("tasks_state", table_name="tasks")
+    op.drop_table("tasks")
     op.drop_table("snapshots")
     op.drop_table("sources")
     op.drop_index("records_owner", table_name="records")

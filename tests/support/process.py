@@ -30,9 +30,16 @@ def environment(settings: Mapping[str, str]) -> dict[str, str]:
 
 
 async def command(
-    folder: Path, settings: Mapping[str, str], *words: str, timeout_seconds: float = 60.0
+    folder: Path,
+    settings: Mapping[str, str],
+    *words: str,
+    timeout_seconds: float = 60.0,
+    terminal: bytes | None = None,
 ) -> Result:
-    """Run one command in an empty folder to its end."""
+    """Run one command in a folder to its end; `terminal`: what somebody types, on a terminal."""
+    typing, keyboard = os.openpty() if terminal is not None else (None, asyncio.subprocess.DEVNULL)
+    if typing is not None:
+        os.write(typing, terminal or b"")
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -40,12 +47,15 @@ async def command(
         *words,
         cwd=folder,
         env=environment(settings),
-        stdin=asyncio.subprocess.DEVNULL,
+        stdin=keyboard,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
     async with asyncio.timeout(timeout_seconds):
         out, err = await process.communicate()
+    if typing is not None:
+        os.close(typing)
+        os.close(keyboard)
     return Result(process.returncode or 0, out.decode(), err.decode())
 
 
@@ -57,6 +67,11 @@ class Running:
     address: str
     log: Path
     http: httpx.AsyncClient
+
+    @property
+    def cycles(self) -> int:
+        """How many cycles its log tells of, and those of the ones before it on the same port."""
+        return self.log.read_text().count('"action": "cycle"')
 
     async def get(self, path: str) -> httpx.Response:
         return await self.http.get(self.address + path)

@@ -1,0 +1,54 @@
+"""Removals that wait for a person: what disappeared with too much else at once, and sources out of the settings."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, delete, func, select
+
+from daemon.ledger import links, sources
+from daemon.ledger.sources import SourceRow, source_link
+from daemon.ledger.tables import Database, Link, Page, Source
+
+Key = tuple[str, str]
+"""What tells one from the others: the ids of parent and child, or a source's name and id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """One of them, for people: what it is (`kind` of a link, or `source`), its names, and why it is to go."""
+
+    key: Key
+    kind: str
+    title: str
+    slug: str | None
+    reason: str
+
+
+def held(db: Connection) -> list[Held]:
+    """Everything that waits, by slug."""
+    columns = (Link.parent_id, Link.child_id, Link.kind, Link.missing, Page.card, Page.slug, Database.name)
+    named = select(*columns).outerjoin(Page, Page.id == Link.child_id)
+    named = named.outerjoin(Database, Database.id == Link.child_id)
+    found = [
+        Held((parent, child), kind, (card or {}).get("title") or name or "", slug, evidence or "")
+        for parent, child, kind, evidence, card, slug, name in db.execute(named.where(Link.held))
+    ]
+    found.sort(key=lambda one: (one.slug or "", one.key))
+    return found + [_retired(db, row) for row in sources.sources(db) if row.retired]
+
+
+def let_go(db: Connection, keys: Collection[Key]) -> int:
+    """A person said that these are really to go; what does not wait (any more) stays. Out: how many left."""
+    count = links.confirm_removals(db, keys)
+    for row in sources.sources(db):
+        if row.retired and (row.name, row.ref) in keys:
+            db.execute(delete(Source).where(Source.name == row.name, Source.ref == row.ref))
+            db.execute(delete(Link).where(Link.parent_id == source_link(row)))
+            count += 1
+    return count
+
+
+def _retired(db: Connection, row: SourceRow) -> Held:
+    parents = [*row.data_source_ids, source_link(row)]
+    pages = db.execute(select(func.count()).select_from(Link).where(Link.parent_id.in_(parents))).scalar()
+    return Held((row.name, row.ref), "source", row.name, None, f"not in the settings any more, {pages} pages")
