@@ -101,7 +101,7 @@ class Life(RuleBasedStateMachine):
     async def _begin(self, folder: Path, seed: int) -> None:
         self.kv = FlakyKV(folder / "kv.db")
         self.world = await self.resources.enter_async_context(a_world(folder, habits=self.habits, kv=self.kv))
-        self.editor = Editor(self.world.workspace, random.Random(seed))
+        self.editor = Editor(self.world.workspace, random.Random(seed), folder / "ledger.db")
         self.world.sources = self.editor.configured
         self.world.sandbox.watchers.append(lambda *_: self.death.gate("request"))
         await self._start()

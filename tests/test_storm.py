@@ -28,7 +28,7 @@ async def test_a_storm(tmp_path: Path, seed: int) -> None:
     """Edits, kills, a failing Notion, a lagging index: after it all has calmed down every key is right."""
     rng = random.Random(seed)
     async with a_world(tmp_path, habits=MOODY if seed % 2 else Habits()) as world:
-        editor = Editor(world.workspace, rng)
+        editor = Editor(world.workspace, rng, tmp_path / "ledger.db")
         world.sources = editor.configured
         await world.start()
         for number in range(STEPS):

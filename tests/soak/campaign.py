@@ -97,7 +97,7 @@ class _Life:
                 cursor_dies=self.rng.choice([0.0, 0.05]),
             ),
         )
-        self.editor = Editor(self.sandbox.workspace, self.rng)
+        self.editor = Editor(self.sandbox.workspace, self.rng, folder / "data" / "ledger.db")
         self.oracle = Oracle(self.sandbox.workspace, self.editor.configured, stamp_ms=STAMP_SECONDS * 1000)
 
     def say(self, what: str) -> None:

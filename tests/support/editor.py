@@ -1,7 +1,10 @@
 """Somebody who cannot leave a workspace alone: random edits of every kind that changes a site."""
 
+import contextlib
 import random
+import sqlite3
 from collections.abc import Callable
+from pathlib import Path
 
 from daemon.demo import blocks as b
 from daemon.demo.workspace import Workspace
@@ -16,14 +19,15 @@ ROOM = 40
 
 
 class Editor:
-    """Edits one workspace at random, the same way for the same `rng`.
+    """Edits one workspace at random, the same way for the same `rng`. `ledger`: the file of the daemon that follows.
 
     `configured`: the sources to follow, (name, id): two databases and a page. They themselves are never taken away.
     `journal`: what was done, one line an edit. `unannounced`: what came or went without a stamp of its own to tell.
     """
 
-    def __init__(self, workspace: Workspace, rng: random.Random) -> None:
+    def __init__(self, workspace: Workspace, rng: random.Random, ledger: Path) -> None:
         self.workspace = workspace
+        self._ledger = ledger
         self.rng = rng
         self.configured: list[tuple[str, str]] = []
         self.journal: list[str] = []
@@ -241,7 +245,22 @@ class Editor:
         how, thing = self.away.pop(0)
         (self.workspace.restore if how == "trash" else self.workspace.share)(thing)
         self.unannounced.add(thing)
+        page = self.workspace.page_above(self.workspace.parent_of(thing)[1])
+        if how == "unshare" and page is not None and not self._was_ever_seen(thing):
+            # Nothing tells a daemon of what it never saw: no stamp moves. So somebody writes beside it.
+            self.workspace.append_blocks(page, [b.paragraph(self.word())])
         return f"back from {how}: {self._title(thing)}"
+
+    def _was_ever_seen(self, thing: str) -> bool:
+        """Whether the ledger knows of it, or knows that it disappeared."""
+        question = (
+            "SELECT count(*) FROM (SELECT child_id AS id FROM links UNION SELECT id FROM gone) WHERE id = ?"
+        )
+        try:
+            with contextlib.closing(sqlite3.connect(f"file:{self._ledger}?mode=ro", uri=True)) as db:
+                return bool(db.execute(question, (thing,)).fetchone()[0])
+        except sqlite3.Error:  # there is no ledger yet
+            return False
 
     def move(self) -> str:
         """A page or an inline database goes into another page, block or database; or off the site, or onto it."""
