@@ -169,10 +169,10 @@ TRAPS: dict[int, Trap] = {
     25: Trap(
         "404 says nothing for certain, and one wrong click makes everything answer it",
         _tests(
-            "guarantees",
-            "lost_access_removes_nothing",
-            "a_mass_disappearance_is_held_until_confirmed",
-            "all_rows_gone_is_held_whatever_the_reason",
+            "disappearance",
+            "a_source_that_answers_404_loses_nothing",
+            "the_limits_are_exact",
+            "all_rows_at_once_are_held_whatever_the_reason",
         ),
     ),
     26: Trap(
@@ -185,7 +185,7 @@ TRAPS: dict[int, Trap] = {
     ),
     28: Trap(
         "a token that is no longer valid looks like an empty workspace",
-        _tests("guarantees", "lost_access_removes_nothing")
+        _tests("disappearance", "a_refused_token_stops_everything")
         + _tests("process", "sync_with_a_bad_token_fails_and_removes_nothing"),
     ),
     29: Trap(
