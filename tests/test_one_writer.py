@@ -316,7 +316,7 @@ async def test_an_idle_daemon_sends_the_store_nothing(site: Site) -> None:
 async def test_what_is_asked_for_at_once_is_done_once(tmp_path: Path) -> None:
     """Three requests before the next turn join it: the site is read once, by force because one of them said so.
 
-    Broken on purpose: only the first of a turn's requests is begun.
+    Broken on purpose: `force` forgotten.
     """
     async with a_daemon(tmp_path) as daemon:
         app = daemon.app

@@ -117,7 +117,7 @@ async def test_a_second_signal_ends_the_process_at_once(site: Site, tmp_path: Pa
         async with asyncio.timeout(5.0):
             while daemon.process.returncode is None:  # a busy machine may deliver two that are close as one
                 daemon.process.send_signal(signal.SIGINT)
-                await asyncio.sleep(0.1)
+                await asyncio.sleep(0.05)
         assert daemon.process.returncode in (0, -signal.SIGINT)
 
 
