@@ -173,7 +173,10 @@ class Link(Base):
 
 
 class Gone(Base):
-    """A page that was found gone from a data source (empty: from the site): older listings must not bring it back."""
+    """What was found gone from a data source or a page (empty: a page from the site).
+
+    Older listings must not bring a row back; what left a page without a trace is looked for again every sweep.
+    """
 
     __tablename__ = "gone"
     id: Mapped[str] = mapped_column(String(36), primary_key=True)
