@@ -15,13 +15,15 @@ import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.base import BaseTrigger
 from apscheduler.triggers.interval import IntervalTrigger
+from sqlalchemy import Connection
 
 from daemon.clock import Clock
 from daemon.config import Settings
 from daemon.cron import cron_trigger
 from daemon.kv.base import KVError
-from daemon.ledger import links, records, removals, sources, tasks
+from daemon.ledger import links, meta, records, removals, sources, tasks
 from daemon.ledger.ledger import Ledger, LedgerError
+from daemon.ledger.meta import Fact
 from daemon.ledger.tasks import Kind
 from daemon.notion.api import NotionApi
 from daemon.notion.errors import NotionError
@@ -186,6 +188,8 @@ class Schedule:
         """Work until `stop`. Looks at once; one turn after the other."""
         self._start_ticking()
         self._wake.set()
+        with suppress(LedgerError):  # the first turn meets it too, and says so
+            self._wishes.sweep = await self._ledger.call(self._is_sweep_overdue)
         try:
             while not self._stopping:
                 await self._wake.wait()
@@ -198,6 +202,12 @@ class Schedule:
                 await asyncio.gather(self._upkeep, return_exceptions=True)
             with suppress(LedgerError):
                 await self._ledger.call(tasks.give_back, self._worker_id)
+
+    def _is_sweep_overdue(self, db: Connection) -> bool:
+        """Whether the last sweep is an interval ago: a daemon that is started more often than that sweeps too."""
+        last = meta.get(db, Fact.SWEPT_AT) or meta.get(db, Fact.FIRST_SYNC_AT)
+        now = self._clock.now().timestamp()
+        return last is not None and now - float(last) >= self._settings.sweep_interval_seconds
 
     def stop(self) -> None:
         """Take no more work; the turn that runs is ended by whoever waits for `run`."""

@@ -41,6 +41,10 @@ class Daemon:
             app.vitals.became_ready.set()
         return summary
 
+    async def page_keys(self) -> list[str]:
+        """The keys of pages in the store."""
+        return [key async for key in self.app.kv.scan("page:*")]
+
     async def catch_up(self) -> None:
         """Look, then cycle until nothing is left that can be done now."""
         await self.cycle()
