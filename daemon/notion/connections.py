@@ -6,6 +6,7 @@ connections.
 """
 
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 
 import httpx
 
@@ -18,7 +19,8 @@ class Connections(httpx.AsyncBaseTransport):
     def __init__(self, count: int) -> None:
         ssl_context = httpx.create_ssl_context()  # costly in time and memory, so it is shared
         limits = httpx.Limits(max_connections=1, keepalive_expiry=_KEEPALIVE_SECONDS)
-        self._all = [httpx.AsyncHTTPTransport(verify=ssl_context, limits=limits) for _ in range(count)]
+        self._make = partial(httpx.AsyncHTTPTransport, verify=ssl_context, limits=limits)
+        self._all = [self._make() for _ in range(count)]
         self._free = list(self._all)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -26,14 +28,22 @@ class Connections(httpx.AsyncBaseTransport):
         try:
             response = await connection.handle_async_request(request)
         except BaseException:
-            self._give_back(connection)
+            await self._replace(connection)
             raise
         assert isinstance(response.stream, httpx.AsyncByteStream)
         response.stream = _Borrowed(response.stream, lambda: self._give_back(connection))
         return response
 
+    async def _replace(self, connection: httpx.AsyncHTTPTransport) -> None:
+        """Cancelled before it was connected, a pool keeps its only place taken and nobody would ever get through."""
+        if connection in self._all:
+            fresh = self._make()
+            self._all[self._all.index(connection)] = fresh
+            self._give_back(fresh)
+        await connection.aclose()
+
     def _give_back(self, connection: httpx.AsyncHTTPTransport) -> None:
-        if connection not in self._free:
+        if connection in self._all and connection not in self._free:
             self._free.append(connection)
 
     async def aclose(self) -> None:
