@@ -8,14 +8,14 @@ removed.
 import structlog
 
 from daemon.clock import Clock
-from daemon.ledger import absences, links, originals, sources, work
+from daemon.ledger import absences, links, originals, sources
 from daemon.ledger.ledger import Ledger
 from daemon.ledger.links import MissingLink
 from daemon.notion.api import NotionApi
 from daemon.notion.errors import NotionError, NotionNotFound
 from daemon.notion.limiter import Lane
 from daemon.sync.feeds import STOPS_THE_RUN, Feeds
-from daemon.sync.plan import Evidence, Priority, Trust
+from daemon.sync.plan import Evidence, Trust
 from daemon.sync.whereabouts import Whereabouts, spot_of_block
 
 log = structlog.get_logger(__name__)
@@ -96,9 +96,8 @@ class Inquiry:
         except NotionNotFound:
             return Evidence.DISAPPEARED, self._api.notion_now()
         evidence = await self._whereabouts.weigh(link, answer.body, Lane.READ)
-        moved = evidence is Evidence.MOVED
-        if moved and await self._whereabouts.rehome(answer.body, kind, answer.date, Lane.READ):
-            await self._ledger.call(work.make_due, [link.child_id], Priority.FRESH, "moved")
+        if evidence is Evidence.MOVED:
+            await self._whereabouts.rehome(answer.body, kind, answer.date, Lane.READ, read_again=True)
         return evidence, answer.date
 
     async def _look_for_the_rest(self) -> set[str]:

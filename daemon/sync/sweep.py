@@ -96,7 +96,7 @@ class Sweep:
                 await self._take_note(answer)
 
     async def _take_note(self, answer: Answer) -> None:
-        gone, news = await self._whereabouts.is_gone(answer.body, answer.date, self.lane)
+        gone, news = await self._whereabouts.is_gone(answer.body, answer.date, self.lane, read_again=True)
         if not gone:
             seen = [sighting(answer.body, answer.date, Via.GET)]
             await self._ledger.call(pages.note_sightings, seen, {}, self._trust)

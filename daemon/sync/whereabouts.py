@@ -59,15 +59,18 @@ class Whereabouts:
         self._ledger = ledger
         self._trust = trust
 
-    async def is_gone(self, page: dict[str, Any], date: float, lane: Lane) -> tuple[bool, bool]:
+    async def is_gone(
+        self, page: dict[str, Any], date: float, lane: Lane, *, read_again: bool = False
+    ) -> tuple[bool, bool]:
         """Weigh a GET of a page against every place that lists it, and keep what it says.
 
+        `read_again`: it is not being read, so if it lives elsewhere now it has to be.
         Out: whether it has no place on the site any more, and whether anything was found that has to be decided.
         """
         answers = await self.places(page, lane)
         kept = any(evidence is Evidence.KEPT for _, evidence in answers)
         if not kept and any(evidence is Evidence.MOVED for _, evidence in answers):
-            kept = await self.rehome(page, "page", date, lane)
+            kept = await self.rehome(page, "page", date, lane, read_again=read_again)
         news = [(link, evidence) for link, evidence in answers if (link.missing or Evidence.KEPT) != evidence]
         if news:
             await self._ledger.call(links.answer_missing, news, date)
@@ -100,14 +103,19 @@ class Whereabouts:
             return Evidence.TRASHED
         return Evidence.KEPT if spot.page_id == link.parent_id else evidence
 
-    async def rehome(self, thing: dict[str, Any], kind: str, date: float, lane: Lane) -> bool:
-        """Something says it lives elsewhere: if that place is on the site, it is there from now on."""
+    async def rehome(
+        self, thing: dict[str, Any], kind: str, date: float, lane: Lane, *, read_again: bool
+    ) -> bool:
+        """Something says it lives elsewhere: if that place is on the site, it is there from now on.
+
+        `read_again`: it is due in the same commit, since what it shows (a row's properties) depends on its place.
+        """
         named = parent_id(thing) or ""
         found, home = await self._place(thing, named, lane)
         if found == "data_source" and kind == "page":
-            await self._ledger.call(self._add_row, home, thing, date)
+            await self._ledger.call(self._add_row, home, thing, date, read_again)
         elif found in ("page", "container"):
-            await self._ledger.call(self._add_child, home, thing["id"], kind, named)
+            await self._ledger.call(self._add_child, home, thing["id"], kind, named, read_again)
         else:
             return False
         return True
@@ -120,15 +128,21 @@ class Whereabouts:
             return ("", "") if spot.in_trash else known.get(spot.page_id or "", ("", ""))
         return known.get(named, ("", ""))
 
-    def _add_row(self, db: Connection, home: str, page: dict[str, Any], date: float) -> None:
+    def _add_row(
+        self, db: Connection, home: str, page: dict[str, Any], date: float, read_again: bool
+    ) -> None:
         seen = [Sighting(page["id"], page["last_edited_time"], date, Via.GET, page)]
         pages.note_sightings(db, seen, {page["id"]: card(page)}, self._trust)
         links.add_rows(db, home, [page["id"]])
+        work.make_due(db, [page["id"]] if read_again else [], Priority.FRESH, "moved")
 
     @staticmethod
-    def _add_child(db: Connection, home: str, child: str, kind: str, container: str) -> None:
+    def _add_child(
+        db: Connection, home: str, child: str, kind: str, container: str, read_again: bool
+    ) -> None:
         links.add_child(db, home, child, kind, container)
         work.make_due(db, [home], Priority.FRESH, "child")
+        work.make_due(db, [child] if read_again else [], Priority.FRESH, "moved")
 
 
 def homes(link: MissingLink) -> Iterable[str]:
