@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from daemon.ledger.ledger import Ledger
+from daemon.notion.api import Answer
+from daemon.sync.sweep import Sweep
 from tests.support.world import OLD, World, a_world
 
 
@@ -29,32 +31,54 @@ async def moved_away(world: World) -> str:
     return tagged
 
 
-def die_after(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """Let nothing be kept in the ledger after a question of this name was committed."""
-    call, died = Ledger.call, False
+class Death:
+    """Comes after so many commits from the moment it is armed; after it nothing is kept in the ledger."""
 
-    async def until_then(self: Ledger, question: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        nonlocal died
-        if died:
-            raise KilledError
-        answer = await call(self, question, *args, **kwargs)
-        died = question.__name__ == name
-        return answer
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, commits: int) -> None:
+        self._left = commits
+        self._call = Ledger.call
+        self.is_armed = self.has_come = False
+        death = self
 
-    monkeypatch.setattr(Ledger, "call", until_then)
+        async def call(self: Ledger, question: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+            return await death.commit(self, question, *args, **kwargs)
+
+        monkeypatch.setattr(Ledger, "call", call)
+
+    async def commit(self, ledger: Ledger, question: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """One question to the ledger, unless the process is dead."""
+        if self.is_armed:
+            self._left -= 1
+            if self._left < 0:
+                self.has_come = True
+                raise KilledError
+        return await self._call(ledger, question, *args, **kwargs)
 
 
-async def test_a_row_becomes_a_child_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its new place and that it has to be read again are one commit.
+@pytest.mark.parametrize("commits", [1, 2, 3, 4])
+async def test_a_row_becomes_a_child_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, commits: int
+) -> None:
+    """That a page left a place, and that it has to be read again, are one commit.
 
-    Fails when they are two, and the process dies in between.
+    Its new parent has been read before, so that only the sweep's look at the page itself tells that it is a row no
+    more. Fails when they are two commits, and the process dies between them.
     """
     async with a_world(tmp_path) as world:
         await moved_away(world)
+        await world.catch_up()
         with monkeypatch.context() as patch:
-            die_after(patch, "_add_child")
-            with pytest.raises(KilledError):
+            death, take_note = Death(patch, commits), Sweep._take_note
+
+            async def armed(self: Sweep, answer: Answer) -> None:
+                death.is_armed = True
+                await take_note(self, answer)
+
+            patch.setattr(Sweep, "_take_note", armed)
+            try:
                 await world.sweep()
+            except KilledError:
+                assert death.has_come
         await world.kill()
         await world.start()
         for _ in range(2):

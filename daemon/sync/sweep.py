@@ -96,12 +96,10 @@ class Sweep:
                 await self._take_note(answer)
 
     async def _take_note(self, answer: Answer) -> None:
-        gone, news = await self._whereabouts.is_gone(answer.body, answer.date, self.lane, read_again=True)
+        gone, _ = await self._whereabouts.is_gone(answer.body, answer.date, self.lane, read_again=True)
         if not gone:
             seen = [sighting(answer.body, answer.date, Via.GET)]
             await self._ledger.call(pages.note_sightings, seen, {}, self._trust)
-        if news and not gone:
-            await self._ledger.call(work.make_due, [answer.body["id"]], Priority.FRESH, "moved")
 
     async def _containers(self) -> None:
         """Where child pages are held: one more or one less there is found even if no stamp tells."""

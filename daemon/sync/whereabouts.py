@@ -64,7 +64,8 @@ class Whereabouts:
     ) -> tuple[bool, bool]:
         """Weigh a GET of a page against every place that lists it, and keep what it says.
 
-        `read_again`: it is not being read, so if it lives elsewhere now it has to be.
+        `read_again`: it is not being read, so if it left a place and has another one it has to be: it is due in the
+        commit that says so, since nothing else would ever make it due.
         Out: whether it has no place on the site any more, and whether anything was found that has to be decided.
         """
         answers = await self.places(page, lane)
@@ -73,10 +74,18 @@ class Whereabouts:
             kept = await self.rehome(page, "page", date, lane, read_again=read_again)
         news = [(link, evidence) for link, evidence in answers if (link.missing or Evidence.KEPT) != evidence]
         if news:
-            await self._ledger.call(links.answer_missing, news, date)
+            again = [page["id"]] if read_again and kept else []
+            await self._ledger.call(self._keep_answers, news, date, again)
         if answers and not kept:
             await self._ledger.call(work.put_off, page["id"])
         return bool(answers) and not kept, bool(news)
+
+    @staticmethod
+    def _keep_answers(
+        db: Connection, answers: Iterable[tuple[MissingLink, Evidence]], date: float, read_again: list[str]
+    ) -> None:
+        links.answer_missing(db, answers, date)
+        work.make_due(db, read_again, Priority.FRESH, "moved")
 
     async def places(self, page: dict[str, Any], lane: Lane) -> list[tuple[MissingLink, Evidence]]:
         """What a GET of a page says of every place that lists it. Changes nothing."""
