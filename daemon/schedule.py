@@ -5,7 +5,7 @@ a tick that comes late is skipped, not replayed. Sweeps run beside the cycles, w
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC
@@ -20,11 +20,12 @@ from sqlalchemy import Connection
 from daemon.clock import Clock
 from daemon.config import Settings
 from daemon.cron import cron_trigger
+from daemon.jobs import RETRIES, Jobs, NobodyWorksError, Request
 from daemon.kv.base import KVError
-from daemon.ledger import links, meta, records, removals, sources, tasks
+from daemon.ledger import links, meta, sources
 from daemon.ledger.ledger import Ledger, LedgerError
 from daemon.ledger.meta import Fact
-from daemon.ledger.tasks import Kind
+from daemon.ledger.tasks import Kind, Origin
 from daemon.notion.api import NotionApi
 from daemon.notion.errors import NotionError
 from daemon.notion.limiter import Lane
@@ -37,31 +38,10 @@ COMPARE_TICK_SECONDS = 300.0
 """How often it is looked whether the store is to be compared: the ledger remembers when it was, starts do not count."""
 STOPPED_RETRY_SECONDS = 60.0
 """How often Notion is asked again after it refused the token: often enough to notice that it was mended."""
+_TICK: dict[str, Any] = {"misfire_grace_time": None, "coalesce": True, "max_instances": 1}
+"""How APScheduler is to tick: late is skipped, never replayed."""
 BACKGROUND_SHARE = 5
 """Polling, and sweeping, may each use a fifth of the request budget."""
-
-
-@dataclass(eq=False)
-class Request:
-    """What somebody asked for, and waits for: a task of the ledger, or one who waits here for the `answer`.
-
-    `sweep`: the one it waits for, where it waits for one.
-    """
-
-    kind: Kind
-    options: Mapping[str, Any]
-    task_id: str | None = None
-    answer: asyncio.Future[Summary] | None = None
-    only: str | None = None
-    has_begun: bool = False
-    wants_sweep: bool = False
-    sweep: asyncio.Task[str | None] | None = None
-    total: Summary | None = None
-
-    @property
-    def has_been_looked_for(self) -> bool:
-        """Whether everything it asks to look at has been looked at."""
-        return self.has_begun and (not self.wants_sweep or (self.sweep is not None and self.sweep.done()))
 
 
 @dataclass
@@ -101,9 +81,10 @@ class Schedule:
         self._settings = settings
         self._clock = clock
         self._vitals = vitals
-        self._worker_id = cycle.publisher.daemon_id
+        self.jobs = Jobs(cycle, ledger, clock)
         self._wishes = Wishes(look=True, sweep=False, force=settings.force_full_sync)
         self._wake = asyncio.Event()
+        self.jobs.wake = self._wake.set
         self._stopping = False
         self._upkeep: asyncio.Task[str | None] | None = None
         self._not_before = float("-inf")
@@ -118,12 +99,6 @@ class Schedule:
         self._wishes.requests.append(Request(Kind.SYNC, {"force": force}, answer=answer))
         self._wake.set()
         return answer
-
-    async def add_task(self, kind: Kind, options: Mapping[str, Any]) -> str:
-        """Leave a task in the ledger and begin with it now. Out: its id; `tasks.find` tells how far it is."""
-        task_id = await self._ledger.call(tasks.add, kind, options, self._clock.now().timestamp())
-        self._wake.set()
-        return task_id
 
     def _wish(
         self,
@@ -153,16 +128,26 @@ class Schedule:
         self._every("compare", IntervalTrigger(seconds=COMPARE_TICK_SECONDS), compare=True)
         self._every("heartbeat", IntervalTrigger(seconds=settings.heartbeat_seconds))
         if settings.full_sync_cron:
-            self._every("full", cron_trigger(settings.full_sync_cron), force=True)
+            self._scheduler.add_job(
+                self._full_sync, cron_trigger(settings.full_sync_cron), id="full", **_TICK
+            )
         self._scheduler.start()
 
     def _every(self, name: str, trigger: BaseTrigger, **wish: bool) -> None:
         async def tick() -> None:
             self._wish(**wish)
 
-        self._scheduler.add_job(
-            tick, trigger, id=name, misfire_grace_time=None, coalesce=True, max_instances=1
-        )
+        self._scheduler.add_job(tick, trigger, id=name, **_TICK)
+
+    async def _full_sync(self) -> None:
+        """A scheduled full sync is a job like those that are asked for: kept, joined, tried again."""
+        if self._cycle.on_standby:
+            return  # it is the writer's
+        try:
+            await self.jobs.ask({"force": True, "sweep": True}, Origin.CRON, retries=RETRIES)
+        except (LedgerError, NobodyWorksError) as error:
+            log.warning("the scheduled full sync is wished for only", action="cron_failed", error=str(error))
+            self._wish(force=True)
 
     async def _stretch(self) -> None:
         """Stretch the intervals when keeping them would cost more than their share of the budget."""
@@ -201,7 +186,7 @@ class Schedule:
                 self._upkeep.cancel()
                 await asyncio.gather(self._upkeep, return_exceptions=True)
             with suppress(LedgerError):
-                await self._ledger.call(tasks.give_back, self._worker_id)
+                await self.jobs.give_back()
 
     def _is_sweep_overdue(self, db: Connection) -> bool:
         """Whether the last sweep is an interval ago: a daemon that is started more often than that sweeps too."""
@@ -212,6 +197,7 @@ class Schedule:
     def stop(self) -> None:
         """Take no more work; the turn that runs is ended by whoever waits for `run`."""
         self._stopping = True
+        self.jobs.close()
         self._wake.set()
 
     async def _turn(self, wishes: Wishes) -> None:
@@ -220,7 +206,7 @@ class Schedule:
             if await self._stands_by():
                 await self._rest(wishes)
                 return
-            await self._take_tasks(wishes)
+            wishes.requests += await self.jobs.take()
             if wishes.requests or self._clock.monotonic() >= self._not_before:
                 await self._work(wishes)
             else:
@@ -233,7 +219,7 @@ class Schedule:
             log.exception("a cycle crashed", action="cycle_crashed")
             self._vitals.failed(f"{type(error).__name__}: see the log")
             self._wishes.join(Wishes(sweep=wishes.sweep, force=wishes.force))
-            await self._crashed(wishes.requests, error)
+            self._wishes.requests += await self.jobs.crashed(wishes.requests, error)
 
     async def _stands_by(self) -> bool:
         """Whether another daemon writes to the store; looks whether it still does."""
@@ -254,7 +240,7 @@ class Schedule:
         requests, wishes.requests = wishes.requests, [r for r in wishes.requests if r.task_id is None]
         self._wishes.join(wishes)
         if len(requests) > len(wishes.requests):
-            await self._ledger.call(tasks.give_back, self._worker_id)
+            await self.jobs.give_back()
 
     async def _work(self, wishes: Wishes) -> None:
         look = await self._begin(wishes)
@@ -273,15 +259,14 @@ class Schedule:
                 error=str(error),
             )
             needless = [request for request in looked_for if request.kind is not Kind.SYNC]
-            await self._answer(wishes.requests, needless, f"{error} {error.hint}")
+            await self._answer(wishes, needless, f"{error} {error.hint}")
             return
         await self._cycle.publisher.heartbeat()
         await self._cycle.end_force()
         await self._cycle.keep(summary)
         self._vitals.held = len(await self._ledger.call(links.held_links))
         self._vitals.cycled(summary, self._clock)
-        for request in wishes.requests:
-            request.total = summary if request.total is None else request.total + summary
+        self.jobs.note(wishes.requests, summary)
         await self._go_on(wishes, summary, looked_for)
         self.on_cycle(summary)
 
@@ -289,94 +274,25 @@ class Schedule:
         """More work at once while there is some that can be done; then whoever asked gets the answer."""
         can_go_on = self._cycle.can_go_on()
         obstacle = None if can_go_on else await self._cycle.shortfall() or "Notion does not answer."
-        await self._answer(wishes.requests, looked_for, obstacle)
+        await self._answer(wishes, looked_for, obstacle)
         if await self._cycle.is_done():
             if summary.problem is None and await self._cycle.first_sync_done():
                 self._vitals.became_ready.set()
         elif can_go_on:
             self._wake.set()
 
-    # Requests ----------------------------------------------------------------------------------------------------
-
-    async def _take_tasks(self, wishes: Wishes) -> None:
-        """What commands and triggers left in the ledger since the last turn joins this one."""
-        for task in await self._ledger.call(tasks.take, self._worker_id, self._clock.now().timestamp()):
-            log.info("work was asked for", action="task_taken", task=task.id, kind=task.kind)
-            wishes.requests.append(Request(task.kind, task.options, task.id))
-
     async def _begin(self, wishes: Wishes) -> bool:
         """Note in the ledger what was wished for. Out: whether to look for changes; reading is left to do then."""
         if wishes.force:
             await self._cycle.begin_force()
             wishes.sweep = True
-        new = [request for request in wishes.requests if not request.has_begun]
-        for request in new:
-            await self._begin_request(request)
-        return wishes.look or any(request.kind is Kind.SYNC for request in new)
+        return await self.jobs.begin(wishes.requests) or wishes.look
 
-    async def _begin_request(self, request: Request) -> None:
-        options = request.options
-        match request.kind:
-            case Kind.REPUBLISH:
-                await self._ledger.call(records.rewrite)
-            case Kind.CONFIRM_REMOVALS:
-                await self._ledger.call(removals.let_go, [tuple(pair) for pair in options["held"]])
-            case Kind.SYNC:
-                request.only = options.get("only")
-                request.wants_sweep = bool(options.get("sweep"))
-                if options.get("force"):
-                    await self._cycle.begin_force(request.only)
-        self._cycle.changed = True
-        request.has_begun = True
-
-    async def _answer(
-        self, requests: Sequence[Request], looked_for: Sequence[Request], obstacle: str | None
-    ) -> None:
-        """Answer whoever has what was asked for, or cannot have it now; the others wait for the next turn."""
-        for request in requests:
-            if request in looked_for and await self._is_fulfilled(request):
-                await self._finish(request, await self._shortfall(request))
-            elif obstacle is not None and request.task_id is not None and not self._cycle.on_standby:
-                await self._finish(request, obstacle)
-            else:
-                self._wishes.requests.append(request)
-                if self._cycle.changed:
-                    self._wake.set()
-
-    async def _is_fulfilled(self, request: Request) -> bool:
-        if request.kind is not Kind.SYNC:
-            return await self._cycle.is_published()
-        return not self._cycle.changed and await self._cycle.is_done(request.only)
-
-    async def _shortfall(self, request: Request) -> str | None:
-        if request.kind is not Kind.SYNC:
-            return await self._cycle.shortfall(reading=False)
-        looking = request.total.problem if request.total is not None else None
-        sweeping = request.sweep.result() if request.sweep is not None else None
-        return looking or sweeping or await self._cycle.shortfall()
-
-    async def _finish(self, request: Request, problem: str | None) -> None:
-        if request.answer is not None and request.total is not None and not request.answer.done():
-            request.answer.set_result(request.total)
-        if request.task_id is None:
-            return
-        total = request.total.as_dict() if request.total is not None else {}
-        result = {**total, "ok": problem is None, "problem": problem}
-        now = self._clock.now().timestamp()
-        await self._ledger.call(tasks.finish, request.task_id, self._worker_id, result, now)
-        log.info("work that was asked for is over", action="task_over", task=request.task_id, problem=problem)
-
-    async def _crashed(self, requests: Sequence[Request], error: Exception) -> None:
-        for request in requests:
-            if request.task_id is None:
-                self._wishes.requests.append(request)
-                continue
-            try:
-                await self._finish(
-                    request, f"{type(error).__name__} while working; the daemon's log says more."
-                )
-            except LedgerError:
-                self._wishes.join(Wishes(requests=[request]))
+    async def _answer(self, wishes: Wishes, looked_for: Sequence[Request], obstacle: str | None) -> None:
+        waiting = await self.jobs.answer(wishes.requests, looked_for, obstacle)
+        self._wishes.requests += waiting
+        if waiting and self._cycle.changed:
+            self._wake.set()
 
     # Upkeep ------------------------------------------------------------------------------------------------------
 

@@ -245,7 +245,9 @@ class CycleRow(Base):
 class TaskRow(Base):
     """Work that was asked for: by a command beside the daemon, or by a trigger. Kept a while when it is over.
 
-    `worker`: who took it; one who left without finishing leaves it to the next.
+    `worker`: who took it; one who left without finishing leaves it to the next. `steps` and `numbers`: how far it got,
+    so that whoever goes on does not begin anew. `problem`: why the last attempt failed; `next_try_at`: when the next
+    one is made.
     """
 
     __tablename__ = "tasks"
@@ -258,8 +260,24 @@ class TaskRow(Base):
     created_at: Mapped[float] = mapped_column(Float)
     started_at: Mapped[float | None] = mapped_column(Float)
     finished_at: Mapped[float | None] = mapped_column(Float)
+    origin: Mapped[str] = mapped_column(String(20), default="command")
+    steps: Mapped[Any] = mapped_column(Json, default=list)
+    numbers: Mapped[Any] = mapped_column(Json, default=dict)
+    attempts: Mapped[int] = mapped_column(Integer, default=0)
+    retries_left: Mapped[int] = mapped_column(Integer, default=0)
+    next_try_at: Mapped[float | None] = mapped_column(Float)
+    problem: Mapped[str | None] = mapped_column(Text)
 
     __table_args__ = (Index("tasks_state", "state"),)
+
+
+class DeliveryRow(Base):
+    """A call that was accepted: should it be delivered again, it stands for the same task."""
+
+    __tablename__ = "deliveries"
+    id: Mapped[str] = mapped_column(String(200), primary_key=True)
+    task_id: Mapped[str] = mapped_column(String(36))
+    seen_at: Mapped[float] = mapped_column(Float)
 
 
 class WorkerRow(Base):

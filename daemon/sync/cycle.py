@@ -7,6 +7,7 @@ many cycles work off, and an edit never waits for it.
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -41,7 +42,7 @@ _SUMMED = (
 
 @dataclass
 class Summary:
-    """What one cycle did. Durations in seconds; `lag_seconds`: of the oldest edit first published in it."""
+    """What one cycle did. Durations in seconds; `pages`: the type of each page whose key was written, by its id."""
 
     started_at: float
     looked: bool
@@ -51,6 +52,7 @@ class Summary:
     failed: int = 0
     removed: int = 0
     written: Counter[str] = field(default_factory=Counter)
+    pages: dict[str, str] = field(default_factory=dict)
     deleted: int = 0
     refused: int = 0
     batches: int = 0
@@ -69,14 +71,15 @@ class Summary:
         """Both together: what is left is the later one's, and what was wrong that of the last that looked."""
         sums: dict[str, Any] = {name: getattr(self, name) + getattr(later, name) for name in _SUMMED}
         problem = later.problem if later.looked else self.problem
-        looked = self.looked or later.looked
-        return replace(later, started_at=self.started_at, looked=looked, problem=problem, **sums)
+        looked, pages = self.looked or later.looked, self.pages | later.pages
+        return replace(later, started_at=self.started_at, looked=looked, problem=problem, pages=pages, **sums)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for the ledger, the log and people."""
         return {
             **self.__dict__,
             "written": dict(self.written),
+            "pages": dict(Counter(self.pages.values())),
             "duration_seconds": round(self.duration_seconds, 3),
         }
 
@@ -236,6 +239,7 @@ class Cycle:
     def _note(self, summary: Summary, published: Published) -> None:
         self.changed = self.changed or published.is_outdated
         summary.written += published.written
+        summary.pages |= published.pages
         summary.deleted += published.deleted
         summary.refused += published.refused
         summary.batches += published.batches
@@ -270,13 +274,16 @@ class Cycle:
         await self.abandon()
         await self.publisher.release()
 
-    async def begin_force(self, only: str | None = None) -> None:
+    async def begin_force(
+        self, only: str | None = None, note: Callable[[Connection], None] = lambda _: None
+    ) -> None:
         """Have everything read again and every key rewritten; one that is under way goes on instead.
 
-        `only`: the pages and the lists of that part.
+        `only`: the pages and the lists of that part. `note` is called in the same transaction.
         """
 
         def question(db: Connection) -> bool:
+            note(db)
             if only is not None:
                 work.force_all(db, only)
                 records.rewrite(db, kinds=("index",), owner_id=only)
@@ -307,6 +314,11 @@ class Cycle:
         """Whether another cycle right away could do something: nobody told us to wait."""
         paused = self._clock.monotonic() < self.publisher.paused_until or not self.publisher.is_entitled
         return not self.reader.gave_up and self.reader.stopped_by is None and not paused
+
+    async def is_read(self, only: str | None = None) -> bool:
+        """Whether nothing is left (in one part of the site) that could be read now."""
+        left = await self._ledger.call(work.due, self._api.notion_now(), 1, only=only)
+        return not left and not self.reader.in_flight and self._inquiring is None
 
     async def is_done(self, only: str | None = None) -> bool:
         """Whether nothing is left (in one part of the site) that could be done now."""

@@ -63,9 +63,10 @@ class Standing(StrEnum):
 
 @dataclass
 class Published:
-    """What one round of writing did."""
+    """What one round of writing did. `written`: keys by kind; `pages`: the type of each page among them, by its id."""
 
     written: Counter[str] = field(default_factory=Counter)
+    pages: dict[str, str] = field(default_factory=dict)
     deleted: int = 0
     refused: int = 0
     batches: int = 0
@@ -75,10 +76,11 @@ class Published:
 
 @dataclass(frozen=True, slots=True)
 class _Item:
-    """A pending key, rendered."""
+    """A pending key, rendered. `page_type`: what kind of page the value shows, if it is one."""
 
     row: Pending
     write: Write
+    page_type: str | None = None
 
     @property
     def digest(self) -> str | None:
@@ -328,6 +330,7 @@ class Publisher:
         done.batches += 1
         done.deleted += sum(1 for item in items if item.write.value is None)
         done.written.update(item.row.kind for item in items if item.write.value is not None)
+        done.pages.update({item.row.owner_id: item.page_type for item in items if item.page_type})
 
     async def _apply(self, writes: Sequence[Write]) -> bool:
         """One atomic script. False: the store is somebody else's now, and nothing was written."""
@@ -406,7 +409,9 @@ class Publisher:
             value = None if row.wanted is None else self._value(site, row, content)
             if row.wanted is not None and value is None:
                 return []
-            items.append(_Item(row, Write(row.key, value)))
+            shows_page = row.kind == "page" and value is not None
+            page_type = site.layout.places[row.owner_id].type if shows_page else None
+            items.append(_Item(row, Write(row.key, value), page_type))
         return items
 
     def _value(self, site: Composition, row: Pending, content: dict[str, tuple[str, bytes]]) -> str | None:
