@@ -54,6 +54,7 @@ class App:
             self.clock.monotonic(), settings.poll_interval_seconds, settings.sweep_interval_seconds
         )
         self.schedule = Schedule(self.cycle, self.api, self.ledger, settings, self.clock, self.vitals)
+        self.jobs = self.schedule.jobs
         daemon_id, beat = self.cycle.publisher.daemon_id, settings.heartbeat_seconds
         self.presence = Presence(self.ledger, self.clock, daemon_id, beat)
         self.presence.is_on_standby = lambda: self.cycle.on_standby

@@ -5,7 +5,7 @@ step is in the ledger, so that a job outlives the process, and whoever goes on b
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +17,6 @@ from daemon.clock import Clock
 from daemon.ledger import records, removals, tasks
 from daemon.ledger.ledger import Ledger, LedgerError
 from daemon.ledger.tasks import Kind, Origin, Task
-from daemon.status import counts
 from daemon.steps import Name, Steps, added, planned
 from daemon.sync.cycle import Cycle, Summary
 from daemon.sync.plan import retry_delay_seconds
@@ -131,7 +130,7 @@ class Jobs:
         self.wake()
         return job_id
 
-    async def watch(self, job_id: str) -> AsyncIterator[Task]:
+    async def watch(self, job_id: str) -> AsyncGenerator[Task, None]:
         """The job as it is, and again whenever that changed; ends when it is over, is no more, or the process ends."""
         last = None
         while True:
@@ -200,7 +199,7 @@ class Jobs:
     def note(self, requests: Iterable[Request], summary: Summary) -> None:
         """A cycle ended: it counts for everybody who waited for it."""
         for request in requests:
-            if request.wants_look and summary.looked and summary.problem is None:
+            if request.wants_look and summary.looked and not summary.look_failed:
                 request.steps.done(Name.LOOK, self._now())
             request.total = summary if request.total is None else request.total + summary
 
@@ -228,7 +227,8 @@ class Jobs:
                 steps.done(Name.SWEEP, now)
         if steps.is_open(Name.READ):
             steps.begin(Name.READ, now)
-            if request.has_been_looked_for and await self._cycle.is_read(request.only):
+            is_looked_for = request.has_been_looked_for and not steps.is_open(Name.LOOK)
+            if is_looked_for and await self._cycle.is_read(request.only):
                 steps.done(Name.READ, now)
         steps.begin(Name.PUBLISH, now)
 
@@ -259,8 +259,8 @@ class Jobs:
         if again:
             await self._try_again_later(request, str(problem))
         else:
-            result = {**request.numbers(), "site": counts(self._cycle.site), "ok": problem is None}
-            told = result | {"problem": problem}
+            site = self._cycle.site.counts() if self._cycle.site is not None else {}
+            told = {**request.numbers(), "site": site, "ok": problem is None, "problem": problem}
             await self._ledger.call(tasks.finish, request.task_id, self._worker_id, told, now)
             log.info(
                 "work that was asked for is over", action="task_over", task=request.task_id, problem=problem

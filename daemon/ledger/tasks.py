@@ -138,17 +138,22 @@ def ask(
     `deliveries`: what the call is known by. Delivered again it stands for the task it stood for the first time.
     """
     known = list(deliveries)
-    seen = select(DeliveryRow.task_id).where(DeliveryRow.id.in_(known)).limit(1)
-    if known and (before := db.execute(seen).scalar()) is not None:
-        task_id = str(before)
-    else:
-        task_id = _join(db, options, retries) or add(
-            db, Kind.SYNC, options, now, origin=origin, retries=retries
-        )
-    upsert(db, DeliveryRow, [{"id": one, "task_id": task_id, "seen_at": now} for one in known], update=[])
+    task_id = _delivered(db, known) or _join(db, options, retries)
+    if task_id is None:
+        task_id = add(db, Kind.SYNC, options, now, origin=origin, retries=retries)
     if known:
+        rows = [{"id": one, "task_id": task_id, "seen_at": now} for one in known]
+        upsert(db, DeliveryRow, rows, update=["task_id"])
         db.execute(delete(DeliveryRow).where(DeliveryRow.seen_at < now - DELIVERIES_KEPT_SECONDS))
     return task_id
+
+
+def _delivered(db: Connection, known: Sequence[str]) -> str | None:
+    """The task of an earlier delivery of a call. One that failed for good is not it: the call is to be heard again."""
+    question = select(DeliveryRow.task_id).where(DeliveryRow.id.in_(known)).limit(1)
+    task_id = db.execute(question).scalar() if known else None
+    task = find(db, task_id) if task_id is not None else None
+    return None if task is not None and task.state is State.FAILED else task_id
 
 
 def _join(db: Connection, options: Mapping[str, Any], retries: int) -> str | None:

@@ -76,6 +76,19 @@ class Composition:
         """The rows of a database inside a page."""
         return _rows(self.facts, self.facts.databases[database_id].data_source_ids)
 
+    def counts(self) -> dict[str, int]:
+        """How much there is: pages by type, lists, and what waits for its slug or its first reading."""
+        published = [place.type for page, place in self.layout.places.items() if self.is_published(page)]
+        by_type = {kind: published.count(kind) for kind in sorted(set(published))}
+        kinds = [wanted.kind for wanted in self.wanted.values()]
+        return {
+            **by_type,
+            "published": len(published),
+            "databases": kinds.count("database"),
+            "keys": len(kinds),
+            "waiting": len(self.layout.places) - len(published),
+        }
+
     def render_page(
         self, page: dict[str, Any], blocks: list[dict[str, Any]], now: datetime
     ) -> dict[str, Any]:

@@ -46,6 +46,7 @@ class Summary:
 
     started_at: float
     looked: bool
+    look_failed: bool = False
     duration_seconds: float = 0.0
     found: int = 0
     read: int = 0
@@ -76,8 +77,9 @@ class Summary:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for the ledger, the log and people."""
+        values = {name: value for name, value in self.__dict__.items() if name != "look_failed"}
         return {
-            **self.__dict__,
+            **values,
             "written": dict(self.written),
             "pages": dict(Counter(self.pages.values())),
             "duration_seconds": round(self.duration_seconds, 3),
@@ -139,7 +141,7 @@ class Cycle:
         except STOPS_THE_RUN:
             raise
         except NotionError as error:
-            summary.problem = f"{error} {error.hint}"
+            summary.problem, summary.look_failed = f"{error} {error.hint}", True
             log.warning("looking for changes failed", action="poll_failed", error=str(error), hint=error.hint)
             if self._away_since is None:
                 self._away_since = self._clock.monotonic()

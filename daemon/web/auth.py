@@ -1,9 +1,10 @@
 """Who may start work and see content: whoever sends CRON_SECRET, in one of the three ways that callers have."""
 
 import hmac
+from collections.abc import Awaitable, Callable
 from enum import Enum
 
-from starlette.requests import HTTPConnection
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 
 from daemon.env import SecretStr
@@ -59,3 +60,15 @@ def refusal(found: Access, cron_secret: SecretStr | None) -> Response:
         Access.NONE_GIVEN: "Send CRON_SECRET as a bearer token, as x-sync-secret, or as ?secret=.",
     }[found]
     return error_answer(401, "unauthorized", message, {"WWW-Authenticate": "Bearer"})
+
+
+def protected(
+    answer: Callable[[Request], Awaitable[Response]], cron_secret: SecretStr | None
+) -> Callable[[Request], Awaitable[Response]]:
+    """An endpoint that answers only who gives the secret: without one configured 503, without one given 401."""
+
+    async def guarded(request: Request) -> Response:
+        found = access(request, cron_secret)
+        return await answer(request) if found is Access.GRANTED else refusal(found, cron_secret)
+
+    return guarded

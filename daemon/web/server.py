@@ -18,11 +18,13 @@ from daemon import log
 from daemon.kv.embedded import EmbeddedKV
 from daemon.kv.rest import kv_routes
 from daemon.kv.token import embedded_kv_token
-from daemon.status import Parts
 from daemon.web.answers import http_error
 from daemon.web.guard import Guard
 from daemon.web.health import health_routes
+from daemon.web.jobs_api import job_routes
+from daemon.web.parts import Parts
 from daemon.web.status_page import status_page_routes
+from daemon.web.sync_api import sync_routes
 
 REQUEST_SECONDS = 10.0
 """How long a client may take to send a request once it has begun, or has connected."""
@@ -64,6 +66,7 @@ class Server:
 def application(parts: Parts) -> Starlette:
     """Everything that is served, as one ASGI application."""
     routes: list[BaseRoute] = [*status_page_routes(parts), *health_routes(parts)]
+    routes += [*sync_routes(parts), *job_routes(parts)]
     if isinstance(parts.kv, EmbeddedKV):
         token = embedded_kv_token(parts.settings)
         log.register_secret(token)
