@@ -178,23 +178,22 @@ class Jobs:
         for request in new:
             if request.steps.is_open(Name.MARK):
                 await self._mark(request)
+                request.steps.done(Name.MARK, self._now())
             request.steps.begin(Name.LOOK, self._now())
+            # Before anything is read: whoever goes on after a crash must not mark anew what was read meanwhile.
             await self._save(request)
             request.has_begun = self._cycle.changed = True
         return any(request.wants_look for request in new)
 
     async def _mark(self, request: Request) -> None:
-        """In one commit with the note that it is done: it is not begun anew by whoever goes on."""
-        request.steps.done(Name.MARK, self._now())
-        steps, numbers = request.steps.as_list(), request.numbers()
-
-        def note(db: Connection) -> None:
-            self._keep(db, request.task_id, steps, numbers)
-
-        if request.kind is Kind.SYNC:
-            await self._cycle.begin_force(request.only, note)
-        else:
-            await self._ledger.call(_mark_and_note, request.kind, request.options, note)
+        match request.kind:
+            case Kind.SYNC:
+                await self._cycle.begin_force(request.only)
+            case Kind.REPUBLISH:
+                await self._ledger.call(records.rewrite)
+            case Kind.CONFIRM_REMOVALS:
+                held = [tuple(pair) for pair in request.options["held"]]
+                await self._ledger.call(removals.let_go, held)
 
     def note(self, requests: Iterable[Request], summary: Summary) -> None:
         """A cycle ended: it counts for everybody who waited for it."""
@@ -303,32 +302,12 @@ class Jobs:
         steps, numbers = request.steps.as_list(), request.numbers()
         if self._saved.get(request.task_id) == (steps, numbers):
             return
-        await self._ledger.call(self._keep, request.task_id, steps, numbers)
+        await self._ledger.call(tasks.progressed, request.task_id, self._worker_id, steps, numbers)
         self._saved[request.task_id] = (steps, numbers)
         self._tell()
 
-    def _keep(
-        self,
-        db: Connection,
-        task_id: str | None,
-        steps: Sequence[Mapping[str, Any]],
-        numbers: Mapping[str, Any],
-    ) -> None:
-        if task_id is not None:
-            tasks.progressed(db, task_id, self._worker_id, steps, numbers)
-
     def _now(self) -> float:
         return self._clock.now().timestamp()
-
-
-def _mark_and_note(
-    db: Connection, kind: Kind, options: Mapping[str, Any], note: Callable[[Connection], None]
-) -> None:
-    if kind is Kind.REPUBLISH:
-        records.rewrite(db)
-    else:
-        removals.let_go(db, [tuple(pair) for pair in options["held"]])
-    note(db)
 
 
 def _somebody_works(db: Connection, now: float) -> bool:

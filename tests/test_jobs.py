@@ -67,10 +67,11 @@ async def next_process(daemon: Daemon) -> AsyncIterator[Daemon]:
         await app.close()
 
 
-async def test_whoever_goes_on_begins_with_the_next_step(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_turn_over", [False, True])
+async def test_whoever_goes_on_begins_with_the_next_step(tmp_path: Path, is_turn_over: bool) -> None:
     """Killed in the middle of a forced sync of the posts: what was read by then is not read again.
 
-    Fails when the mark is not kept in the commit that marks: everything would be marked, and read, anew.
+    Fails when the steps are not kept before anything is read: everything would be marked, and read, anew.
     """
     async with a_daemon(tmp_path) as daemon:
         await daemon.settle()
@@ -87,19 +88,19 @@ async def test_whoever_goes_on_begins_with_the_next_step(tmp_path: Path) -> None
 
         reading.on_progress = enough
         summary = await daemon.app.cycle.run(daemon.clock.monotonic() + 60.0, look=look, only="posts")
-        daemon.app.jobs.note(requests, summary)
-        assert await daemon.app.jobs.answer(requests, requests, None) == requests
-        job = await daemon.app.ledger.call(tasks.find, job_id)
-        assert job is not None and job.state is State.RUNNING and job.numbers["read"] >= 5
+        if is_turn_over:
+            daemon.app.jobs.note(requests, summary)
+            assert await daemon.app.jobs.answer(requests, requests, None) == requests
+            job = await daemon.app.ledger.call(tasks.find, job_id)
+            assert job is not None and job.state is State.RUNNING and job.numbers["read"] >= 5
         async with next_process(daemon) as later, turning(later):
             done = await over(later, job_id)
-        assert done["state"] == "done" and done["result"]["posts"] == 12
+        assert done["state"] == "done" and (done["result"]["posts"] == 12) is is_turn_over
         listed = [r.path for r in daemon.sandbox.requests[before:] if r.path.endswith("/children")]
         post_ids = daemon.sample.posts.values()
         reads = [sum(post in path for path in listed) for post in post_ids]
         assert min(reads) == 1 and sum(reads) <= len(reads) + 8
-        marked, looked = done["steps"][:2]
-        assert (marked["attempts"], looked["attempts"]) == (1, 1)
+        assert done["steps"][0]["attempts"] == 1
 
 
 async def trigger_part(daemon: Daemon, only: str) -> str:

@@ -7,7 +7,6 @@ many cycles work off, and an edit never waits for it.
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -276,16 +275,13 @@ class Cycle:
         await self.abandon()
         await self.publisher.release()
 
-    async def begin_force(
-        self, only: str | None = None, note: Callable[[Connection], None] = lambda _: None
-    ) -> None:
+    async def begin_force(self, only: str | None = None) -> None:
         """Have everything read again and every key rewritten; one that is under way goes on instead.
 
-        `only`: the pages and the lists of that part. `note` is called in the same transaction.
+        `only`: the pages and the lists of that part.
         """
 
         def question(db: Connection) -> bool:
-            note(db)
             if only is not None:
                 work.force_all(db, only)
                 records.rewrite(db, kinds=("index",), owner_id=only)
