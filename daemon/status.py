@@ -9,7 +9,7 @@ from daemon import __version__
 from daemon.clock import Clock
 from daemon.config import Settings
 from daemon.kv.base import KV
-from daemon.ledger import cycles, links, records, sources, work
+from daemon.ledger import cycles, links, records, sources, tasks, work
 from daemon.ledger.ledger import Ledger
 from daemon.notion.api import NotionApi
 from daemon.site.indexes import iso_ms
@@ -19,6 +19,7 @@ from daemon.vitals import Vitals
 
 CLOCK_OFF_SECONDS = 120.0
 MOST_LISTED = 100
+JOBS_LISTED = 10
 
 
 class Parts(Protocol):
@@ -72,6 +73,7 @@ def _details(db: Connection, parts: Parts) -> dict[str, Any]:
     left = work.backlog(db, notion_now)
     return {
         "cycles": [_cycle(summary) for summary in cycles.recent(db)],
+        "jobs": [_job(task) for task in tasks.newest(db, JOBS_LISTED)],
         "sources": _sources(db),
         "intervals": {
             "pollSeconds": round(parts.vitals.poll_seconds, 1),
@@ -115,6 +117,22 @@ def _details(db: Connection, parts: Parts) -> dict[str, Any]:
 
 def _with_moments(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{**row, "nextTryAt": moment(row["nextTryAt"])} for row in rows]
+
+
+def _job(task: tasks.Task) -> dict[str, Any]:
+    """A job in short; `/api/jobs/{id}` has its steps."""
+    return {
+        "id": task.id,
+        "state": task.state,
+        "kind": task.kind,
+        "origin": task.origin,
+        "force": bool(task.options.get("force")),
+        "only": task.options.get("only"),
+        "createdAt": moment(task.created_at),
+        "finishedAt": moment(task.finished_at),
+        "nextTryAt": moment(task.next_try_at),
+        "problem": task.problem,
+    }
 
 
 def _sources(db: Connection) -> list[dict[str, Any]]:

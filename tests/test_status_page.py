@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from daemon.ledger.tasks import Origin
 from tests.test_web import SECRET, served
 
 CHROMIUM = shutil.which("chromium")
@@ -26,11 +27,13 @@ FLAGS = (
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the PATH")
 async def test_a_browser_shows_the_page(tmp_path: Path) -> None:
     """Chromium renders it: the state, the source and the escaped conflict stand there, and a picture can be taken."""
-    async with served(tmp_path / "data") as (_, http):
+    async with served(tmp_path / "data") as (app, http):
+        await app.jobs.ask({"force": True, "only": "pages"}, Origin.QSTASH)
         address = f"{str(http.base_url).rstrip('/')}/?secret={SECRET}"
         browser = [str(CHROMIUM), *FLAGS, f"--user-data-dir={tmp_path / 'b'}"]
         dom = await _run([*browser, "--dump-dom", address])
         assert "Sources" in dom and "nobody" in dom and "pages" in dom
+        assert "full sync of pages" in dom and "QStash" in dom
         picture = tmp_path / "page.png"
         await _run([*browser, f"--screenshot={picture}", address])
         assert picture.read_bytes().startswith(b"\x89PNG") and picture.stat().st_size > 10_000

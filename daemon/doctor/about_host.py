@@ -33,6 +33,10 @@ def of_settings(settings: Settings, problems: Sequence[str]) -> list[Finding]:
     if settings.cron_secret is None and "CRON_SECRET" not in named_in(problems):
         what = "CRON_SECRET is not set, so every endpoint that starts work or shows content answers 503."
         found.append(Finding(Level.NOTE, "settings", what, f"Set it. {A_SECRET}"))
+    if settings.qstash_current_signing_key is not None and settings.public_url is None:
+        what = "PUBLIC_URL is not set, so a call signed for another address of yours is taken as well."
+        todo = "Set it to the address that QStash calls, without the path."
+        found.append(Finding(Level.NOTE, "settings", what, todo))
     return found
 
 

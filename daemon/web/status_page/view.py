@@ -137,6 +137,20 @@ def store(facts: Mapping[str, Any]) -> tuple[str, str]:
     return _STORES.get(kind, kind), _STANDINGS.get(standing, standing)
 
 
+def work(job: Mapping[str, Any]) -> str:
+    """What a job does: `sync`, `full sync of posts`, `republish`."""
+    if job["kind"] != "sync":
+        return str(job["kind"]).replace("-", " ")
+    return ("full sync" if job["force"] else "sync") + (f" of {job['only']}" if job["only"] else "")
+
+
+def caller(origin: str) -> str:
+    """Who asked for a job."""
+    return {"http": "a call", "trigger": "a trigger", "qstash": "QStash", "cron": "FULL_SYNC_CRON"}.get(
+        origin, f"a {origin}"
+    )
+
+
 def plural(count: int, noun: str) -> str:
     """`1 page`, `1,200 pages`."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
@@ -180,8 +194,10 @@ def clock_time(moment: str, now: datetime) -> str:
 
 FILTERS: dict[str, Callable[..., str]] = {
     "age": age,
+    "caller": caller,
     "clock_time": clock_time,
     "duration": duration,
     "plural": plural,
     "sentence": lambda text: sentence(text) or "",
+    "work": work,
 }
