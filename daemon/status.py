@@ -19,6 +19,8 @@ from daemon.vitals import Vitals
 
 CLOCK_OFF_SECONDS = 120.0
 MOST_LISTED = 100
+NOT_TYPES = frozenset(("published", "databases", "keys", "waiting"))
+"""What the counts hold beside the types of pages."""
 
 
 class Parts(Protocol):
@@ -58,19 +60,8 @@ async def full(parts: Parts) -> dict[str, Any]:
 
 
 def counts(site: Composition | None) -> dict[str, int]:
-    """How much is on the site: pages by type, lists, and what waits for its slug or its first reading."""
-    if site is None:
-        return {}
-    published = [place.type for page, place in site.layout.places.items() if site.is_published(page)]
-    by_type = {kind: published.count(kind) for kind in sorted(set(published))}
-    kinds = [wanted.kind for wanted in site.wanted.values()]
-    return {
-        **by_type,
-        "published": len(published),
-        "databases": kinds.count("database"),
-        "keys": len(kinds),
-        "waiting": len(site.layout.places) - len(published),
-    }
+    """How much is on the site; nothing before it was worked out."""
+    return {} if site is None else site.counts
 
 
 def moment(unix_seconds: float | None) -> str | None:

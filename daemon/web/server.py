@@ -23,6 +23,7 @@ from daemon.web.answers import http_error
 from daemon.web.connection import IDLE_SECONDS, MAX_HEADER_BYTES, Connection
 from daemon.web.guard import Guard
 from daemon.web.health import health_answer, health_routes
+from daemon.web.metrics import metrics_routes
 from daemon.web.room import Room, most_connections
 from daemon.web.shortcut import Shortcut
 from daemon.web.status_page import status_page_routes
@@ -68,7 +69,7 @@ class Server:
 
 def application(parts: Parts) -> Starlette:
     """Everything that is served, as one ASGI application."""
-    routes: list[BaseRoute] = [*status_page_routes(parts), *health_routes(parts)]
+    routes: list[BaseRoute] = [*status_page_routes(parts), *health_routes(parts), *metrics_routes(parts)]
     if isinstance(parts.kv, EmbeddedKV):
         token = embedded_kv_token(parts.settings)
         log.register_secret(token)
