@@ -248,6 +248,9 @@ def test_tracebacks_show_no_local_variables() -> None:
     "text",
     [
         "GET /api/sync?secret=TREASURE&force=1",
+        "GET /api/sync?force=1&%73ecre%74=TREASURE",
+        "GET /?next=%2Fapi%2Fsync%3Fforce%3D1%26secret%3DTREASURE",
+        "GET /?next=%252Fsync%253Fsecret%253DTREASURE",
         "/x?_token=TREASURE",
         "KV_REST_API_TOKEN=TREASURE",
         "headers: Authorization: Bearer TREASURE-abc",
@@ -295,7 +298,12 @@ def test_secrets_are_found_in_the_forms_they_take() -> None:
     """Percent-encoded, JSON-escaped and repr'ed secrets are hidden; the longest match wins."""
     register_secrets([SECRET, "open", "ab"])
     encoded = "p4ss%22w%5Crd%20%C3%A9%2F%2B%20open"
-    for form in (SECRET, repr(SECRET), repr(SECRET.encode()), json.dumps(SECRET), encoded):
+    oddly = "".join(f"%{octet:02x}" for octet in SECRET.encode())
+    in_part = 'p4%73s"w%5crd+é%2f%2B%20%6fpen'
+    twice = encoded.replace("%", "%25")
+    forms = (SECRET, repr(SECRET), repr(SECRET.encode()), json.dumps(SECRET), encoded, oddly, in_part, twice)
+    for form in forms:
+        assert redact(form).strip("'\"b") == REDACTED, form
         assert "p4ss" not in redact(form) and "open" not in redact(form)
     assert redact("cab") == "cab", "two characters are no secret"
 
