@@ -27,6 +27,7 @@ class Connection(H11Protocol):
 
     def __init__(self, *args: Any, room: Room, shortcut: Shortcut, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.timeout_keep_alive = IDLE_SECONDS
         self._room = room
         self._shortcut = shortcut
         self._request_timer: asyncio.TimerHandle | None = None
@@ -113,7 +114,8 @@ class Connection(H11Protocol):
         headers += [(name.encode(), value.encode()) for name, value in HEADERS.items()]
         headers += [(b"content-length", str(len(content)).encode()), (b"connection", b"close")]
         try:
-            events = (h11.Response(status_code=400, headers=headers), h11.Data(content), h11.EndOfMessage())
+            start = h11.Response(status_code=400, headers=headers, reason=b"Bad Request")
+            events = (start, h11.Data(content), h11.EndOfMessage())
             self.transport.write(b"".join(self.conn.send(event) or b"" for event in events))
         except h11.LocalProtocolError:
             self.leave()

@@ -20,7 +20,7 @@ from daemon.kv.rest import kv_routes
 from daemon.kv.token import embedded_kv_token
 from daemon.status import Parts
 from daemon.web.answers import http_error
-from daemon.web.connection import IDLE_SECONDS, MAX_HEADER_BYTES, Connection
+from daemon.web.connection import MAX_HEADER_BYTES, Connection
 from daemon.web.guard import Guard
 from daemon.web.health import health_answer, health_routes
 from daemon.web.metrics import metrics_routes
@@ -93,7 +93,6 @@ def _config(app: Starlette, most: int) -> uvicorn.Config:
         server_header=False,
         proxy_headers=False,
         backlog=max(1, most // 4),  # as many are accepted at once, before any of them can be turned away
-        timeout_keep_alive=IDLE_SECONDS,
         timeout_graceful_shutdown=STOP_SECONDS,
         h11_max_incomplete_event_size=MAX_HEADER_BYTES,
     )
