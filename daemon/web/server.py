@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -46,6 +47,8 @@ class Server:
         Raises OSError when the port cannot be had. Signals are left alone; ending takes a few seconds at most.
         """
         settings = self._parts.settings
+        # It warns of everything that is no HTTP, and whoever likes sends that to a public port.
+        logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
         with listener(settings.host, settings.port) as listening:
             room, shortcut = Room(most_connections()), Shortcut(partial(health_answer, self._parts))
             server = uvicorn.Server(_config(application(self._parts), room.most))
