@@ -7,6 +7,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import structlog
@@ -229,6 +230,29 @@ def test_registered_secret_is_never_written(log_format: str, write: Callable[[An
     assert REDACTED in text
     for part in ("p4ss", "w\\rd", "rd é"):
         assert part not in text
+
+
+@pytest.mark.parametrize("name", ["uvicorn", "uvicorn.error", "uvicorn.access", "asyncio"])
+def test_the_servers_own_loggers_are_redacted(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An address as the access log writes it, an exception with it. Fails when a logger has a handler of its own."""
+    out = Output()
+    own = logging.getLogger("uvicorn")
+    own.addHandler(logging.StreamHandler(out))
+    setup_logging("debug", "json", stream=out)
+    register_secret(SECRET)
+    monkeypatch.setattr(
+        logging.getLogger(name), "propagate", True
+    )  # a server that ran turns its access log off
+    library, address = logging.getLogger(name), f"/status?%73ecret=wrong-one&x={quote(SECRET)}"
+    library.error('%s - "%s %s HTTP/%s" %d', "127.0.0.1:9", "GET", address, "1.1", 200)
+    try:
+        raise_with(f"/?secret=wrong-one {SECRET}")
+    except ValueError:
+        library.exception("Exception in ASGI application\n")
+    first, second = out.records()
+    assert first["event"].startswith('127.0.0.1:9 - "GET /status?%73ecret=[redacted]') and second["exception"]
+    for part in ("p4ss", "wrong-one", "w\\rd"):
+        assert part not in out.text()
 
 
 def test_tracebacks_show_no_local_variables() -> None:
