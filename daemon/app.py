@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
@@ -26,6 +27,9 @@ from daemon.sync.plan import Trust
 from daemon.vitals import Vitals
 from daemon.web.server import Server
 
+SWITCH_SECONDS = 0.001
+"""How long the ledger's thread may compute while the event loop wants its turn, which it asks for several times a
+request. At Python's own five milliseconds, working out a large site would hold up every answer many times over."""
 STOP_SECONDS = 8.0
 """How long a stop may take in all; hosts send SIGKILL after about ten seconds."""
 
@@ -90,6 +94,7 @@ class App:
 
         Raises OSError when the port cannot be had, LedgerError, and whatever ends the loop of the schedule.
         """
+        sys.setswitchinterval(SWITCH_SECONDS)
         async with Server(self).serving() as address:
             await self.presence.arrive()
             logger.info(
