@@ -6,19 +6,23 @@ import math
 import subprocess
 import sys
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from bench.ours import POLL_SECONDS, ours
+from bench.load import Load, first_sync
+from bench.ours import POLL_SECONDS, Ours, ours
 from bench.remote import Remote, a_sandbox
 from bench.replaced import first_and_second_run
 from daemon import log
+from daemon.metrics import FRESH_SECONDS, Metrics
 
 Request = tuple[str, str, bool]
 SETTLED_SECONDS = 75.0
@@ -44,10 +48,11 @@ class Sizes:
     budgeted: int
     memory: int
     compared: Sequence[int]
+    load: Load
 
 
-FULL = Sizes(100, 10_000, 1_500, 5_000, (100, 1_000))
-QUICK = Sizes(20, 60, 40, 60, (20,))
+FULL = Sizes(100, 10_000, 1_500, 5_000, (100, 1_000), Load(1_000, 30.0, 600, BUDGET))
+QUICK = Sizes(20, 60, 40, 60, (20,), Load(300, 3.0, 40, BUDGET))
 
 
 async def quiet_and_edit(pages: int) -> list[Figure]:
@@ -76,7 +81,19 @@ async def quiet_and_edit(pages: int) -> list[Figure]:
             remote.advance(SETTLED_SECONDS)
             settled = await daemon.cycle(look=True)
             figures.append(_edited("settled", remote, settled.batches, wanted, [page, *containers], gets=1))
-            return figures
+            return [*figures, await _scraped(daemon, pages)]
+
+
+async def _scraped(daemon: Ours, pages: int) -> Figure:
+    """What a scrape of `/metrics` takes."""
+    metrics, seconds = Metrics(daemon.app), []
+    for _ in range(5):
+        await daemon.clock.sleep_until(daemon.clock.monotonic() + FRESH_SECONDS)
+        began = time.perf_counter()
+        await metrics.text()
+        seconds.append(time.perf_counter() - began)
+    usual = median(seconds)
+    return Figure(f"scrape of /metrics, {pages:,} pages", f"{1000 * usual:.1f} ms", "<= 50 ms", usual <= 0.05)
 
 
 def _edited(
@@ -157,6 +174,38 @@ def _alone(side: str, remote: Remote) -> dict[str, float]:
     return told
 
 
+async def under_load(load: Load) -> list[Figure]:
+    """A first sync alone, and one while somebody asks for the daemon's health all the time."""
+    alone = await first_sync(load, pounded=False)
+    beside = await first_sync(load, pounded=True)
+    seen, slower = beside.pounding or {}, beside.sync_seconds / alone.sync_seconds - 1
+    wanted = round(load.a_second * load.seconds)
+    return [
+        Figure(
+            f"/health {load.a_second:,} times a second for {load.seconds:g} s during a first sync",
+            f"{seen['sent']:,} sent, {seen['failed']} failed {' '.join(seen['failures'])}".strip(),
+            f"{wanted:,} sent, 0 failed",
+            (seen["sent"], seen["failed"]) == (wanted, 0),
+        ),
+        Figure(
+            "latency of these against their schedule",
+            f"p50 {seen['p50_ms']:.1f} ms, p99 {seen['p99_ms']:.1f} ms, max {seen['max_ms']:.0f} ms",
+            "p99 < 50 ms",
+            seen["p99_ms"] < 50,
+        ),
+        Figure(
+            f"time of that sync, {load.pages:,} pages, {load.budget} requests a minute",
+            f"{beside.sync_seconds:.1f} s, alone {alone.sync_seconds:.1f} s ({100 * slower:+.1f} %)",
+            "<= 15 % slower",
+            slower <= 0.15,
+        ),
+        Figure(
+            "CPU of the daemon until that sync was done",
+            f"{beside.cpu_seconds:.1f} s, alone {alone.cpu_seconds:.1f} s",
+        ),
+    ]
+
+
 async def replaced(pages: int) -> list[Figure]:
     """What the algorithm that this replaces asks for the same site."""
     with a_sandbox(pages, 5, nested=True) as remote:
@@ -172,9 +221,11 @@ async def replaced(pages: int) -> list[Figure]:
 async def measure(sizes: Sizes) -> list[Figure]:
     """Every figure."""
     figures = await quiet_and_edit(sizes.small)
-    figures += (await quiet_and_edit(sizes.large))[:1]
+    quiet, *_, scrape = await quiet_and_edit(sizes.large)
+    figures += [quiet, scrape]
     figures += await first_sync_under_budget(sizes.budgeted, BUDGET)
     figures += await asyncio.to_thread(unlimited, sizes.memory)
+    figures += await under_load(sizes.load)
     for pages in sizes.compared:
         figures += await replaced(pages)
     return figures

@@ -2,7 +2,8 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator
+import sys
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import structlog
@@ -21,10 +22,14 @@ from daemon.presence import Presence
 from daemon.schedule import Schedule
 from daemon.status import brief
 from daemon.sync.cycle import Cycle
+from daemon.sync.edit_lag import EditLag
 from daemon.sync.plan import Trust
 from daemon.vitals import Vitals
 from daemon.web.server import Server
 
+SWITCH_SECONDS = 0.001
+"""How long the ledger's thread may compute while the event loop wants its turn, which it asks for several times a
+request. At Python's own five milliseconds, working out a large site would hold up every answer many times over."""
 STOP_SECONDS = 8.0
 """How long a stop may take in all; hosts send SIGKILL after about ten seconds."""
 
@@ -60,6 +65,9 @@ class App:
         self.presence.is_on_standby = lambda: self.cycle.on_standby
         self.cycle.publisher.status_text = self._status_text
         self.cycle.publisher.may_claim = lambda: self.api.has_answered
+        self.edit_lag = EditLag()
+        self.cycle.publisher.on_publish = self.edit_lag.follow
+        self.cycle.publisher.on_written = self._measure_lag
 
     async def open(self) -> None:
         """Open the ledger and look whose store it is. Raises LedgerError."""
@@ -87,6 +95,7 @@ class App:
 
         Raises OSError when the port cannot be had, LedgerError, and whatever ends the loop of the schedule.
         """
+        sys.setswitchinterval(SWITCH_SECONDS)
         async with Server(self).serving() as address:
             await self.presence.arrive()
             logger.info(
@@ -115,6 +124,15 @@ class App:
         result = (await asyncio.gather(working, return_exceptions=True))[0]
         if isinstance(result, Exception):
             raise result
+
+    def _measure_lag(self, written: Sequence[str]) -> None:
+        """Of edits made since the start (or taking over); what a first sync brings is old, however new it is."""
+        now = self.api.notion_now()
+        looking_since = max(self.vitals.started_at, self.cycle.publisher.took_over_at)
+        since = now - (self.clock.monotonic() - looking_since)
+        lags = self.edit_lag.written(written, now, since)
+        for lag in lags if self.vitals.ready else ():
+            self.vitals.meters.edit_seconds.observe(lag)
 
     def _status_text(self) -> str:
         return jsontext.dumps(brief(self))

@@ -258,7 +258,7 @@ class Jobs:
         if again:
             await self._try_again_later(request, str(problem))
         else:
-            site = self._cycle.site.counts() if self._cycle.site is not None else {}
+            site = self._cycle.site.counts if self._cycle.site is not None else {}
             told = {**request.numbers(), "site": site, "ok": problem is None, "problem": problem}
             await self._ledger.call(tasks.finish, request.task_id, self._worker_id, told, now)
             log.info(

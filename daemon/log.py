@@ -27,6 +27,17 @@ SHORTEST_SECRET = 4
 QUIET_LOGGERS = ("alembic", "apscheduler", "httpcore", "httpx", "notion_client", "sqlalchemy", "uvicorn")
 """Libraries that are heard from warning upwards. httpx would log every address with its query at info."""
 
+
+def _encoded(secret: str) -> str:
+    """A pattern for `secret` in which each character may be percent-encoded, also more than once."""
+    parts = []
+    for character in secret:
+        octets = character.encode("utf-8", "surrogatepass")
+        forms = [re.escape(character), "".join(f"%(?:25)*(?i:{octet:02x})" for octet in octets)]
+        parts.append(f"(?:{'|'.join([*forms, *(['[+]'] if character == ' ' else [])])})")
+    return "".join(parts)
+
+
 _SECRET_NAME = r"[\w-]*(?:secret|token|password|passwd|authorization|api[_-]?key|signing[_-]?key)"
 _SECRET_KEY = re.compile(_SECRET_NAME, re.IGNORECASE)
 _LOOKS_SECRET: Final[tuple[tuple[re.Pattern[str], str], ...]] = (
@@ -43,12 +54,28 @@ _LOOKS_SECRET: Final[tuple[tuple[re.Pattern[str], str], ...]] = (
 )
 
 
+_SECRET_WORDS = (
+    *("secret", "token", "password", "passwd", "authorization"),
+    *("apikey", "api_key", "api-key", "signing_key", "signing-key"),
+)
+_ENCODED_NAME = "|".join(
+    _encoded(form) for word in _SECRET_WORDS for form in (word, word.upper(), word.title())
+)
+_ENCODED_PAIR = re.compile(rf"({_ENCODED_NAME})(=|%(?:25)*3[dD])(?!\[redacted)[^\s&\"'<>,;)]+")
+"""name=value of which the name, or the sign, or both are percent-encoded, also more than once."""
+
+
 class _Registry:
-    """The known secrets, and one pattern that finds any of them in the forms in which texts carry them."""
+    """The known secrets, and patterns that find any of them in the forms in which texts carry them.
+
+    `encoded`: percent-encoded anyhow, once or more often, in whole or in part; looked for only where a text has a `%`.
+    """
 
     def __init__(self) -> None:
+        self._secrets: frozenset[str] = frozenset()
         self._forms: frozenset[str] = frozenset()
         self.pattern: re.Pattern[str] | None = None
+        self.encoded: re.Pattern[str] | None = None
 
     def add(self, secret: str) -> None:
         if len(secret) < SHORTEST_SECRET:
@@ -58,9 +85,12 @@ class _Registry:
         self._forms |= {secret, repr(raw)[2:-1], *escaped}
         longest_first = sorted(self._forms, key=len, reverse=True)
         self.pattern = re.compile("|".join(re.escape(form) for form in longest_first))
+        self._secrets |= {secret}
+        self.encoded = re.compile("|".join(map(_encoded, sorted(self._secrets, key=len, reverse=True))))
 
     def clear(self) -> None:
-        self._forms, self.pattern = frozenset(), None
+        self._secrets = self._forms = frozenset()
+        self.pattern = self.encoded = None
 
 
 _registry = _Registry()
@@ -84,8 +114,12 @@ def forget_secrets() -> None:
 
 def redact(text: str) -> str:
     """`text` without the registered secrets and without what looks like one."""
+    if "%" in text and _registry.encoded is not None:
+        text = _registry.encoded.sub(REDACTED, text)
     if _registry.pattern is not None:
         text = _registry.pattern.sub(REDACTED, text)
+    if "%" in text:
+        text = _ENCODED_PAIR.sub(rf"\1\2{REDACTED}", text)
     for pattern, replacement in _LOOKS_SECRET:
         text = pattern.sub(replacement, text)
     return text

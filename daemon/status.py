@@ -20,6 +20,8 @@ from daemon.vitals import Vitals
 CLOCK_OFF_SECONDS = 120.0
 MOST_LISTED = 100
 JOBS_LISTED = 10
+NOT_TYPES = frozenset(("published", "databases", "keys", "waiting"))
+"""What the counts hold beside the types of pages."""
 
 
 class Parts(Protocol):
@@ -59,8 +61,8 @@ async def full(parts: Parts) -> dict[str, Any]:
 
 
 def counts(site: Composition | None) -> dict[str, int]:
-    """How much is on the site; empty before it was worked out for the first time."""
-    return {} if site is None else site.counts()
+    """How much is on the site; nothing before it was worked out."""
+    return {} if site is None else site.counts
 
 
 def moment(unix_seconds: float | None) -> str | None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from daemon.clock import Clock
+from daemon.meters import Meters, Outcome
 from daemon.sync.cycle import Summary
 
 STALE_SECONDS = 120.0
@@ -29,6 +30,7 @@ class Vitals:
     stop_reason: str | None = None
     problem: str | None = None
     last_summary: dict[str, Any] | None = None
+    meters: Meters = field(default_factory=Meters)
 
     @property
     def ready(self) -> bool:
@@ -43,6 +45,8 @@ class Vitals:
         """A cycle ended: a success unless something was wrong with it."""
         self.stop_reason, self.problem = None, summary.problem
         self.last_summary = summary.as_dict()
+        self.meters.cycle_seconds.observe(summary.duration_seconds)
+        self.meters.cycles[Outcome.SUCCESS if summary.problem is None else Outcome.PROBLEM] += 1
         if summary.problem is None:
             self.last_success = clock.monotonic()
             self.last_success_time = clock.now().timestamp()
@@ -50,10 +54,12 @@ class Vitals:
     def stopped(self, reason: str) -> None:
         """Notion refuses this token: nothing more is read until it is mended."""
         self.stop_reason = reason
+        self.meters.cycles[Outcome.REFUSED] += 1
 
     def failed(self, reason: str) -> None:
         """A cycle ended with an error of its own."""
         self.problem = reason
+        self.meters.cycles[Outcome.CRASHED] += 1
 
     def verdict(self, now: float) -> tuple[bool, str, str | None]:
         """(healthy, state, reason) at a monotonic moment."""

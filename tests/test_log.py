@@ -7,6 +7,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import structlog
@@ -231,6 +232,29 @@ def test_registered_secret_is_never_written(log_format: str, write: Callable[[An
         assert part not in text
 
 
+@pytest.mark.parametrize("name", ["uvicorn", "uvicorn.error", "uvicorn.access", "asyncio"])
+def test_the_servers_own_loggers_are_redacted(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An address as the access log writes it, an exception with it. Fails when a logger has a handler of its own."""
+    out = Output()
+    own = logging.getLogger("uvicorn")
+    own.addHandler(logging.StreamHandler(out))
+    setup_logging("debug", "json", stream=out)
+    register_secret(SECRET)
+    monkeypatch.setattr(
+        logging.getLogger(name), "propagate", True
+    )  # a server that ran turns its access log off
+    library, address = logging.getLogger(name), f"/status?%73ecret=wrong-one&x={quote(SECRET)}"
+    library.error('%s - "%s %s HTTP/%s" %d', "127.0.0.1:9", "GET", address, "1.1", 200)
+    try:
+        raise_with(f"/?secret=wrong-one {SECRET}")
+    except ValueError:
+        library.exception("Exception in ASGI application\n")
+    first, second = out.records()
+    assert first["event"].startswith('127.0.0.1:9 - "GET /status?%73ecret=[redacted]') and second["exception"]
+    for part in ("p4ss", "wrong-one", "w\\rd"):
+        assert part not in out.text()
+
+
 def test_tracebacks_show_no_local_variables() -> None:
     """Even a secret that nobody registered stays out of tracebacks when it is only in a local variable."""
     for log_format in ("json", "console"):
@@ -248,6 +272,9 @@ def test_tracebacks_show_no_local_variables() -> None:
     "text",
     [
         "GET /api/sync?secret=TREASURE&force=1",
+        "GET /api/sync?force=1&%73ecre%74=TREASURE",
+        "GET /?next=%2Fapi%2Fsync%3Fforce%3D1%26secret%3DTREASURE",
+        "GET /?next=%252Fsync%253Fsecret%253DTREASURE",
         "/x?_token=TREASURE",
         "KV_REST_API_TOKEN=TREASURE",
         "headers: Authorization: Bearer TREASURE-abc",
@@ -295,7 +322,12 @@ def test_secrets_are_found_in_the_forms_they_take() -> None:
     """Percent-encoded, JSON-escaped and repr'ed secrets are hidden; the longest match wins."""
     register_secrets([SECRET, "open", "ab"])
     encoded = "p4ss%22w%5Crd%20%C3%A9%2F%2B%20open"
-    for form in (SECRET, repr(SECRET), repr(SECRET.encode()), json.dumps(SECRET), encoded):
+    oddly = "".join(f"%{octet:02x}" for octet in SECRET.encode())
+    in_part = 'p4%73s"w%5crd+é%2f%2B%20%6fpen'
+    twice = encoded.replace("%", "%25")
+    forms = (SECRET, repr(SECRET), repr(SECRET.encode()), json.dumps(SECRET), encoded, oddly, in_part, twice)
+    for form in forms:
+        assert redact(form).strip("'\"b") == REDACTED, form
         assert "p4ss" not in redact(form) and "open" not in redact(form)
     assert redact("cab") == "cab", "two characters are no secret"
 

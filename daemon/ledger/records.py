@@ -22,11 +22,15 @@ GONE_KEPT_SECONDS = 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class ReadFacts:
-    """What composing needs of a page that has been read: its content's hash, and what of others it shows."""
+    """What composing needs of a page that has been read: its content's hash, and what of others it shows.
+
+    `trusted`: nothing can be added any more under this stamp.
+    """
 
     content_hash: str
     stamp: str
     shows: tuple[str, ...]
+    trusted: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +104,8 @@ def _load_pages(
     cards: dict[str, dict[str, Any]] = {}
     reads: dict[str, ReadFacts] = {}
     columns = (Page.id, Page.card, Page.slug, Page.stamp, Page.attempts, Page.content_hash, Page.shows)
-    for page_id, card, slug, stamp, attempts, content_hash, shows in db.execute(select(*columns)):
+    found = db.execute(select(*columns, Page.trusted))
+    for page_id, card, slug, stamp, attempts, content_hash, shows, trusted in found:
         read = stamp is not None
         pages[page_id] = PageFacts(
             id=page_id,
@@ -114,7 +119,7 @@ def _load_pages(
         )
         cards[page_id] = card
         if read:
-            reads[page_id] = ReadFacts(content_hash or "", stamp, tuple(shows or ()))
+            reads[page_id] = ReadFacts(content_hash or "", stamp, tuple(shows or ()), trusted)
     return pages, cards, reads
 
 

@@ -60,6 +60,7 @@ class Window:
         self._usage = {lane: _Usage() for lane in Lane}
         self._steps_down = 0
         self._last_refusal = float("-inf")
+        self._pauses_seconds = 0.0
 
     @property
     def in_flight(self) -> int:
@@ -112,7 +113,12 @@ class Window:
 
     def pause(self, now: float, seconds: float) -> None:
         """Nobody starts for so long. A shorter pause never ends a longer one."""
+        self._pauses_seconds += max(0.0, now + seconds - max(now, self.paused_until))
         self.paused_until = max(self.paused_until, now + seconds)
+
+    def paused_seconds(self, now: float) -> float:
+        """How long nobody could start so far, all pauses together."""
+        return self._pauses_seconds - max(0.0, self.paused_until - now)
 
     def refused(self, now: float) -> None:
         """Notion refused a request (429 or 529).
@@ -152,6 +158,7 @@ class Limiter:
         self._clock = clock
         self._window = Window(requests_per_minute)
         self._max_in_flight = max_in_flight
+        self.refusals = 0
         self._waiting: dict[Lane, deque[asyncio.Future[None]]] = {lane: deque() for lane in Lane}
         self._all_landed = asyncio.Event()
         self._all_landed.set()
@@ -173,6 +180,7 @@ class Limiter:
 
     def refused(self, seconds: float) -> None:
         """Notion refused a request and wants `seconds` of silence. Say so while that slot is held."""
+        self.refusals += 1
         self._window.refused(self._clock.monotonic())
         self.pause(seconds)
 
@@ -202,6 +210,11 @@ class Limiter:
     def paused_for_seconds(self) -> float:
         """How long nobody may start, because Notion asked for it (0.0: not paused)."""
         return max(0.0, self._window.paused_until - self._clock.monotonic())
+
+    @property
+    def paused_seconds(self) -> float:
+        """How long nobody could start so far, because Notion asked for it."""
+        return self._window.paused_seconds(self._clock.monotonic())
 
     @property
     def in_flight(self) -> int:

@@ -4,6 +4,7 @@ The hash is taken over what goes into a value, not over the value: so a key can 
 values are rendered only when they are written.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -38,6 +39,21 @@ class Composition:
         """Whether a page has its key: it has a settled slug and was read whole at least once."""
         place = self.layout.places.get(page_id)
         return place is not None and place.settled and page_id in self.facts.reads
+
+    @cached_property
+    def counts(self) -> dict[str, int]:
+        """How much is on the site: pages by type, lists, and what waits for its slug or its first reading."""
+        published = Counter(
+            place.type for page, place in self.layout.places.items() if self.is_published(page)
+        )
+        kinds = Counter(wanted.kind for wanted in self.wanted.values())
+        return {
+            **dict(sorted(published.items())),
+            "published": published.total(),
+            "databases": kinds["database"],
+            "keys": kinds.total(),
+            "waiting": len(self.layout.places) - published.total(),
+        }
 
     def child_pages(self, page_id: str) -> list[dict[str, str]]:
         """The published child pages of a page, in reading order."""
@@ -75,19 +91,6 @@ class Composition:
     def rows_of(self, database_id: str) -> list[str]:
         """The rows of a database inside a page."""
         return _rows(self.facts, self.facts.databases[database_id].data_source_ids)
-
-    def counts(self) -> dict[str, int]:
-        """How much there is: pages by type, lists, and what waits for its slug or its first reading."""
-        published = [place.type for page, place in self.layout.places.items() if self.is_published(page)]
-        by_type = {kind: published.count(kind) for kind in sorted(set(published))}
-        kinds = [wanted.kind for wanted in self.wanted.values()]
-        return {
-            **by_type,
-            "published": len(published),
-            "databases": kinds.count("database"),
-            "keys": len(kinds),
-            "waiting": len(self.layout.places) - len(published),
-        }
 
     def render_page(
         self, page: dict[str, Any], blocks: list[dict[str, Any]], now: datetime

@@ -10,7 +10,7 @@ import hashlib
 import secrets
 import uuid
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
@@ -33,7 +33,7 @@ from daemon.kv.base import (
 from daemon.ledger import meta, records
 from daemon.ledger.ledger import Ledger, LedgerError, chunks
 from daemon.ledger.meta import Fact
-from daemon.ledger.records import Pending
+from daemon.ledger.records import Pending, ReadFacts
 from daemon.notion.ids import normalize_id
 from daemon.sync.compose import Composition
 from daemon.sync.plan import retry_delay_seconds
@@ -113,6 +113,12 @@ class Publisher:
         self.status_text: Callable[[], str] = lambda: "{}"
         self.may_claim: Callable[[], bool] = lambda: True
         """Whether Notion has answered since the start: a daemon that it refuses must not push another aside."""
+        self.on_publish: Callable[[Mapping[str, ReadFacts]], None] = lambda _: None
+        """Told, before anything is written, what the pages of the site to be published were last read as."""
+        self.on_written: Callable[[Sequence[str]], None] = lambda _: None
+        """Told of each batch that was marked: the pages whose keys it set."""
+        self.took_over_at = float("-inf")
+        """The monotonic second at which it came out of standby last."""
         self.is_unsearched = False
         """Whether the store was filled by somebody else, who may have left pages of ours under other slugs."""
 
@@ -167,6 +173,8 @@ class Publisher:
         mine = Owner(token, self.daemon_id, ledger_id, content_id, now)
         if not await self._kv.claim(mine, present):
             return False
+        if self.standing is Standing.STANDBY:
+            self.took_over_at = self._clock.monotonic()
         self._owner, self.standing, self._in_doubt = mine, Standing.OWNER, False
         log.info("owns the key-value store", action="owner", token=token)
         return True
@@ -259,6 +267,7 @@ class Publisher:
     async def publish(self, site: Composition) -> Published:
         """Write every key that differs. Never raises for what the store does: it is tried again next cycle."""
         done = Published()
+        self.on_publish(site.facts.reads)
         try:
             if self._clock.monotonic() >= self.paused_until:
                 self._is_full = False
@@ -327,6 +336,7 @@ class Publisher:
         await self._ledger.call(
             records.mark_written, [(item.row, item.digest) for item in items], self._clock.now().timestamp()
         )
+        self.on_written([item.row.owner_id for item in items if item.row.kind == "page" and item.write.value])
         done.batches += 1
         done.deleted += sum(1 for item in items if item.write.value is None)
         done.written.update(item.row.kind for item in items if item.write.value is not None)

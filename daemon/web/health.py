@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from daemon import __version__
+from daemon import __version__, jsontext
 from daemon.ledger.ledger import LedgerError
 from daemon.status import Parts, brief, full, moment
 from daemon.web.answers import error_answer, json_answer
@@ -29,9 +29,9 @@ class _Health:
 
     async def health(self, request: Request) -> Response:
         """200 while work goes on or waits for a known time, else 503; with `?live=1` 200 as long as it serves."""
-        healthy, facts = _verdict(self._parts)
         live = request.query_params.get("live", "0").lower() in ("1", "true")
-        return json_answer({"ok": healthy or live, **facts}, 200 if healthy or live else 503)
+        status, text = health_answer(self._parts, live)
+        return Response(text, status, media_type="application/json")
 
     async def ready(self, _request: Request) -> Response:
         """200 once the first sync has completed."""
@@ -51,6 +51,12 @@ class _Health:
             return json_answer(await full(self._parts))
         except LedgerError as error:
             return error_answer(503, "ledger_unavailable", str(error))
+
+
+def health_answer(parts: Parts, live: bool) -> tuple[int, str]:
+    """Status and body of `/health`; `live`: 200 as long as it serves."""
+    healthy, facts = _verdict(parts)
+    return 200 if healthy or live else 503, jsontext.dumps({"ok": healthy or live, **facts})
 
 
 def _verdict(parts: Parts) -> tuple[bool, dict[str, Any]]:

@@ -2,37 +2,38 @@
 
 import asyncio
 import contextlib
+import logging
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
 
-import h11
 import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from daemon import log
 from daemon.kv.embedded import EmbeddedKV
 from daemon.kv.rest import kv_routes
 from daemon.kv.token import embedded_kv_token
 from daemon.web.answers import http_error
+from daemon.web.connection import MAX_HEADER_BYTES, Connection
 from daemon.web.guard import Guard
-from daemon.web.health import health_routes
+from daemon.web.health import health_answer, health_routes
 from daemon.web.jobs_api import job_routes
+from daemon.web.metrics import metrics_routes
 from daemon.web.parts import Parts
+from daemon.web.room import Room, most_connections
+from daemon.web.shortcut import Shortcut
 from daemon.web.status_page import status_page_routes
 from daemon.web.sync_api import sync_routes
 
-REQUEST_SECONDS = 10.0
-"""How long a client may take to send a request once it has begun, or has connected."""
-IDLE_SECONDS = 75
-"""How long a connection is kept for the next request: longer than proxies keep theirs, so that they close first."""
 STOP_SECONDS = 2
-MAX_CONNECTIONS = 200
-MAX_HEADER_BYTES = 32 * 1024
+QUEUED_CONNECTIONS = 1024
+"""How many clients the system lets wait until they are accepted: a burst of them is no reason to try again later."""
 
 
 class Server:
@@ -48,12 +49,18 @@ class Server:
         Raises OSError when the port cannot be had. Signals are left alone; ending takes a few seconds at most.
         """
         settings = self._parts.settings
+        # It warns of everything that is no HTTP, and whoever likes sends that to a public port.
+        logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
         with listener(settings.host, settings.port) as listening:
-            server = uvicorn.Server(_config(application(self._parts)))
+            room, shortcut = Room(most_connections()), Shortcut(partial(health_answer, self._parts))
+            server = uvicorn.Server(_config(application(self._parts), room.most))
             server.config.load()
+            connection: Any = partial(Connection, room=room, shortcut=shortcut)
+            server.config.http_protocol_class = connection
             server.lifespan = server.config.lifespan_class(server.config)
             # The three steps of uvicorn's own `serve`, without its signal handling and its sys.exit.
             await server.startup(sockets=[listening])
+            listening.listen(QUEUED_CONNECTIONS)
             ticking = asyncio.create_task(server.main_loop(), name="http")
             try:
                 yield _address(settings.host, listening.getsockname()[1])
@@ -61,11 +68,13 @@ class Server:
                 server.should_exit = True
                 await ticking
                 await server.shutdown(sockets=[listening])
+                room.clear()
+                await asyncio.sleep(0)  # their sockets are closed by the loop
 
 
 def application(parts: Parts) -> Starlette:
     """Everything that is served, as one ASGI application."""
-    routes: list[BaseRoute] = [*status_page_routes(parts), *health_routes(parts)]
+    routes: list[BaseRoute] = [*status_page_routes(parts), *health_routes(parts), *metrics_routes(parts)]
     routes += [*sync_routes(parts), *job_routes(parts)]
     if isinstance(parts.kv, EmbeddedKV):
         token = embedded_kv_token(parts.settings)
@@ -78,10 +87,10 @@ def application(parts: Parts) -> Starlette:
     return app
 
 
-def _config(app: Starlette) -> uvicorn.Config:
+def _config(app: Starlette, most: int) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http=_Connection,
+        http="h11",
         loop="asyncio",
         lifespan="off",
         ws="none",
@@ -89,45 +98,10 @@ def _config(app: Starlette) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        limit_concurrency=MAX_CONNECTIONS,
-        timeout_keep_alive=IDLE_SECONDS,
+        backlog=max(1, most // 4),  # as many are accepted at once, before any of them can be turned away
         timeout_graceful_shutdown=STOP_SECONDS,
         h11_max_incomplete_event_size=MAX_HEADER_BYTES,
     )
-
-
-class _Connection(H11Protocol):
-    """uvicorn's connection, which by itself would wait for the rest of a request for ever."""
-
-    _patience: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self._expect_request()
-
-    def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        self._expect_request()
-
-    def on_response_complete(self) -> None:
-        super().on_response_complete()
-        if self.conn.their_state is h11.IDLE:
-            self._cancel_patience()  # from here on the idle time counts
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._cancel_patience()
-        super().connection_lost(exc)
-
-    def _expect_request(self) -> None:
-        if self.conn.their_state not in (h11.IDLE, h11.SEND_BODY):
-            self._cancel_patience()
-        elif self._patience is None:
-            self._patience = self.loop.call_later(REQUEST_SECONDS, self.transport.close)
-
-    def _cancel_patience(self) -> None:
-        if self._patience is not None:
-            self._patience.cancel()
-            self._patience = None
 
 
 @contextlib.contextmanager

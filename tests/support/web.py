@@ -1,6 +1,6 @@
 """A whole daemon with its HTTP server, on a sandbox and a clock that is driven by hand."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +10,10 @@ import httpx
 from daemon.app import App
 from daemon.clock import DrivenClock
 from daemon.config import load_settings
-from daemon.demo.sample import Sample, build
+from daemon.demo import blocks as b
+from daemon.demo.sample import Sample, Table, build
 from daemon.demo.sandbox import Sandbox
+from daemon.demo.workspace import Workspace
 from daemon.sync.cycle import Summary
 from daemon.web.server import Server
 
@@ -58,14 +60,46 @@ class Daemon:
         await self.catch_up()
 
 
+def a_small_site(workspace: Workspace) -> Sample:
+    """Two pages, one above a child page, and ten posts: for tests that need a site, but none in particular."""
+    root = workspace.create_page(None, "Small site")
+    pages_database, pages = workspace.create_database(root, "Pages", {"slug": "rich_text"})
+    posts_database, posts = workspace.create_database(root, "Posts", {"slug": "rich_text"})
+    home = workspace.add_row(pages, "Home", {"slug": "/"}, blocks=[b.paragraph("Welcome")])
+    about = workspace.add_row(pages, "About", {"slug": "about"}, blocks=[b.paragraph("Us")])
+    workspace.create_page(about, "Founders", blocks=[b.paragraph("Two of them")])
+    written = {f"post-{n}": workspace.add_row(posts, f"Post {n}", {"slug": f"post-{n}"}) for n in range(10)}
+    none = Table("", "")
+    return Sample(
+        root=root,
+        pages_database=pages_database,
+        pages_data_source=pages,
+        posts_database=posts_database,
+        posts_data_source=posts,
+        pages={"home": home, "about": about},
+        posts=written,
+        team=none,
+        jobs=none,
+        projects=none,
+        linked_database="",
+        synced_original="",
+        synced_pages=(),
+        unshared_page="",
+    )
+
+
 @asynccontextmanager
 async def a_daemon(
-    folder: Path, *, secret: str | None = SECRET, settings: Mapping[str, str] | None = None
+    folder: Path,
+    *,
+    secret: str | None = SECRET,
+    settings: Mapping[str, str] | None = None,
+    site: Callable[[Workspace], Sample] = build,
 ) -> AsyncIterator[Daemon]:
     """The sample site, a daemon that has read nothing of it yet, and a client of the daemon's server."""
     clock = DrivenClock()
     sandbox = Sandbox(clock=clock, seed=7)
-    sample = build(sandbox.workspace)
+    sample = site(sandbox.workspace)
     async with sandbox.serve() as notion_url:
         environment = {
             "NOTION_TOKEN": "ntn_sandbox",

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from daemon.status import NOT_TYPES
+
 _TYPES = {"page": "pages", "post": "posts", "child": "child pages", "row": "database rows"}
 _STORES = {"embedded": "The embedded store, at /kv", "upstash": "Upstash REST", "redis": "Redis"}
 _STANDINGS = {
@@ -12,7 +14,6 @@ _STANDINGS = {
     "owner": "written by this daemon",
     "standby": "written by another daemon",
 }
-_NO_TYPES = ("published", "databases", "keys", "waiting")
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ def tiles(status: Mapping[str, Any]) -> list[Tile]:
 
 def types(counts: Mapping[str, int]) -> list[tuple[str, int]]:
     """Published pages by type, under the names that people use: those of the sources first, then what lies below."""
-    names = [name for name in counts if name not in _NO_TYPES]
+    names = [name for name in counts if name not in NOT_TYPES]
     names.sort(key=lambda name: (name in ("child", "row"), name not in ("page", "post"), name))
     return [(_TYPES.get(name, name), counts[name]) for name in names]
 
