@@ -47,7 +47,7 @@ class _Registry:
     """The known secrets, and one pattern that finds any of them in the forms in which texts carry them."""
 
     def __init__(self) -> None:
-        self._forms: frozenset[str] = frozenset()
+        self._forms: dict[str, frozenset[str]] = {}
         self.pattern: re.Pattern[str] | None = None
 
     def add(self, secret: str) -> None:
@@ -55,12 +55,20 @@ class _Registry:
             return
         raw = secret.encode("utf-8", "backslashreplace")
         escaped = {quote(raw, safe=""), quote_plus(raw), json.dumps(secret)[1:-1], repr(secret)[1:-1]}
-        self._forms |= {secret, repr(raw)[2:-1], *escaped}
-        longest_first = sorted(self._forms, key=len, reverse=True)
-        self.pattern = re.compile("|".join(re.escape(form) for form in longest_first))
+        self._forms[secret] = frozenset({secret, repr(raw)[2:-1], *escaped})
+        self._compile()
+
+    def drop(self, secret: str) -> None:
+        if self._forms.pop(secret, None) is not None:
+            self._compile()
 
     def clear(self) -> None:
-        self._forms, self.pattern = frozenset(), None
+        self._forms, self.pattern = {}, None
+
+    def _compile(self) -> None:
+        longest_first = sorted(frozenset().union(*self._forms.values()), key=len, reverse=True)
+        found = "|".join(re.escape(form) for form in longest_first)
+        self.pattern = re.compile(found) if found else None
 
 
 _registry = _Registry()
@@ -75,6 +83,11 @@ def register_secrets(secrets: Iterable[str]) -> None:
     """`register_secret` for several."""
     for secret in secrets:
         _registry.add(secret)
+
+
+def forget_secret(secret: str) -> None:
+    """Something that strangers may have sent by the dozen is a secret no more: the list would grow without end."""
+    _registry.drop(secret)
 
 
 def forget_secrets() -> None:

@@ -119,6 +119,10 @@ class Schedule:
         self._wake.set()
         return answer
 
+    def wake(self, *, look: bool = False) -> None:
+        """Something has become due: begin with it now; `look`: look for changes first."""
+        self._wish(look=look)
+
     async def add_task(self, kind: Kind, options: Mapping[str, Any]) -> str:
         """Leave a task in the ledger and begin with it now. Out: its id; `tasks.find` tells how far it is."""
         task_id = await self._ledger.call(tasks.add, kind, options, self._clock.now().timestamp())

@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 from daemon import __version__
 from daemon.clock import Clock
 from daemon.config import Settings
+from daemon.handshakes import Handshakes
 from daemon.kv.base import KV
 from daemon.ledger import cycles, links, records, sources, work
 from daemon.ledger.ledger import Ledger
@@ -15,6 +16,7 @@ from daemon.notion.api import NotionApi
 from daemon.site.indexes import iso_ms
 from daemon.sync.compose import Composition
 from daemon.sync.cycle import Cycle
+from daemon.sync.hints import Hints
 from daemon.vitals import Vitals
 
 CLOCK_OFF_SECONDS = 120.0
@@ -31,6 +33,8 @@ class Parts(Protocol):
     api: NotionApi
     cycle: Cycle
     vitals: Vitals
+    hints: Hints
+    handshakes: Handshakes
 
 
 def brief(parts: Parts) -> dict[str, Any]:
@@ -119,6 +123,12 @@ def _details(db: Connection, parts: Parts) -> dict[str, Any]:
             "kind": parts.kv.name,
             "standing": parts.cycle.publisher.standing.value,
             "problem": parts.cycle.publisher.problem,
+        },
+        "webhooks": {
+            "configured": bool(parts.settings.notion_webhook_verification_token),
+            "events": parts.hints.events,
+            "refused": parts.hints.refused,
+            "lastEventAt": moment(parts.hints.last_event_at),
         },
         "warnings": warnings(parts),
     }

@@ -12,6 +12,7 @@ from daemon.clock import Clock
 from daemon.config import Settings, load_settings
 from daemon.demo import blocks as b
 from daemon.demo.habits import Habits
+from daemon.handshakes import Handshakes
 from daemon.kv.base import KV
 from daemon.ledger import sources, work
 from daemon.ledger.ledger import Ledger
@@ -19,6 +20,7 @@ from daemon.notion.api import NotionApi
 from daemon.notion.retry import RetryPolicy
 from daemon.status import full
 from daemon.sync.cycle import Cycle
+from daemon.sync.hints import Hints
 from daemon.vitals import Vitals
 from tests.support.world import OLD, World, a_world, texts
 
@@ -39,6 +41,8 @@ class Parts:
     api: NotionApi
     cycle: Cycle
     vitals: Vitals
+    hints: Hints
+    handshakes: Handshakes
 
 
 async def status(world: World) -> Mapping[str, Any]:
@@ -50,9 +54,10 @@ async def status(world: World) -> Mapping[str, Any]:
         "DATA_DIR": str(world.folder),
     }
     vitals = Vitals(world.clock.monotonic(), 15.0, SWEEP_SECONDS)
-    parts = Parts(
-        load_settings(environment), world.clock, world.ledger, world.kv, world.api, world.cycle, vitals
-    )
+    hints = Hints(world.api, world.ledger, world.cycle, world.clock, lambda *, look=False: None)
+    handshakes = Handshakes(world.ledger, world.clock, None)
+    settings, clock, ledger = load_settings(environment), world.clock, world.ledger
+    parts = Parts(settings, clock, ledger, world.kv, world.api, world.cycle, vitals, hints, handshakes)
     return await full(parts)
 
 

@@ -23,6 +23,7 @@ from daemon.web.answers import http_error
 from daemon.web.guard import Guard
 from daemon.web.health import health_routes
 from daemon.web.status_page import status_page_routes
+from daemon.web.webhooks import webhook_routes
 
 REQUEST_SECONDS = 10.0
 """How long a client may take to send a request once it has begun, or has connected."""
@@ -63,7 +64,7 @@ class Server:
 
 def application(parts: Parts) -> Starlette:
     """Everything that is served, as one ASGI application."""
-    routes: list[BaseRoute] = [*status_page_routes(parts), *health_routes(parts)]
+    routes: list[BaseRoute] = [*status_page_routes(parts), *health_routes(parts), *webhook_routes(parts)]
     if isinstance(parts.kv, EmbeddedKV):
         token = embedded_kv_token(parts.settings)
         log.register_secret(token)
