@@ -92,7 +92,7 @@ class Hints:
         self.last_event_at = self._clock.now().timestamp()
         known = event_id(event)
         hint = None if known is not None and self._inbox.is_repeated(known) else hint_of(event)
-        if hint is not None and not self._cycle.on_standby:
+        if hint is not None:
             self._inbox.add(hint)
         self._arrived.set()
 

@@ -115,8 +115,8 @@ class Subscribed:
                 await until(app.cycle.is_done)
                 yield
         finally:
-            app.schedule.stop()
-            loops[1].cancel()
+            for loop in loops:
+                loop.cancel()
             await asyncio.gather(*loops, return_exceptions=True)
 
 
