@@ -32,7 +32,7 @@ from daemon.sync.hints import OUTSIDE_SECONDS
 from daemon.sync.inbox import LOOK_AGAIN_SECONDS, MOST_WAITING
 from daemon.web.server import Server
 from tests.support.web import SECRET, a_daemon
-from tests.support.webhooks import BLIND, DATABASE, TOKEN, HeldClock, Subscribed, subscribed, until
+from tests.support.webhooks import BLIND, DATABASE, TOKEN, HeldClock, Subscribed, settled, subscribed, until
 
 ADDRESS = "/webhooks/notion"
 WITH_SECRET = {"x-sync-secret": SECRET}
@@ -58,29 +58,26 @@ def looks(requests: Any) -> list[str]:
 # In time ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("where", ["row", "below"])
-async def test_an_edit_of_which_only_the_event_tells_is_published_within_a_second(
-    tmp_path: Path, where: str
-) -> None:
+async def test_an_edit_of_which_only_the_event_tells_is_published_within_a_second(tmp_path: Path) -> None:
     """Search forgets, queries lag, the next poll is an hour away: the event alone wakes the loop, and nobody polls.
 
     Fails when an event waits for the next turn, and when it makes a turn that looks for changes.
     """
     async with subscribed(tmp_path) as site, site.working():
         site.daemon.sandbox.habits = BLIND
-        page = site.small.rows[0] if where == "row" else site.small.grandchild
-        before = site.daemon.clock.monotonic()
-        async with site.counted() as asked:
-            site.workspace.append_blocks(page, [b.paragraph("only the event tells")])
-            assert await site.subscription.deliver() == [200]
+        for page in (site.small.rows[0], site.small.grandchild):
+            before = site.daemon.clock.monotonic()
+            async with site.counted() as asked:
+                site.workspace.append_blocks(page, [b.paragraph("only the event tells")])
+                assert await site.subscription.deliver() == [200]
 
-            async def is_published() -> bool:
-                return "only the event tells" in await site.said(page)
+                async def is_published(wanted: str = page) -> bool:
+                    return "only the event tells" in await site.said(wanted)
 
-            await until(is_published)
-        assert site.daemon.clock.monotonic() - before < SAFE_SECONDS
-        assert [r.path for r in asked if r.method == "POST"] == []
-        assert looks(asked) == [page]
+                await until(is_published)
+            assert site.daemon.clock.monotonic() - before < SAFE_SECONDS
+            assert [r.path for r in asked if r.method == "POST"] == []
+            assert looks(asked) == [page]
 
 
 async def test_the_daemon_itself_attends_to_events(tmp_path: Path) -> None:
@@ -134,7 +131,7 @@ async def test_the_daemon_itself_attends_to_events(tmp_path: Path) -> None:
                 await running
         finally:
             await app.close()
-        assert not [task for task in asyncio.all_tasks() if task.get_name() in ("hints", "listing")]
+        assert not [task for task in asyncio.all_tasks() if task.get_name() in ("hints", "asking", "listing")]
 
 
 async def test_an_event_for_a_page_that_is_being_read_has_it_read_again(tmp_path: Path) -> None:
@@ -190,6 +187,41 @@ async def test_a_cycle_that_waits_for_a_slow_page_takes_an_event_up_at_once(tmp_
         site.workspace.append_blocks(quick, [b.paragraph("quick")])
         await site.subscription.deliver()
         await read.wait()
+        assert not released.is_set()
+        released.set()
+
+
+async def test_an_edit_does_not_wait_for_what_is_asked_beside_it(tmp_path: Path) -> None:
+    """A page that is not on the site, and a list, do not answer for now; an edit is published meanwhile.
+
+    Fails when one thing after the other is looked at.
+    """
+    async with subscribed(tmp_path) as site, site.working():
+        outside = site.workspace.create_page(None, "Outside")
+        site.subscription.add(site.subscription.event("data_source.content_updated", site.small.job_rows))
+        released, reached = asyncio.Event(), set[str]()
+
+        async def hang(_: str, path: str) -> None:
+            if path in (f"/pages/{outside}", f"/data_sources/{site.small.job_rows}/query"):
+                reached.add(path)
+                await released.wait()
+
+        async def are_both_waiting() -> bool:
+            return len(reached) == 2
+
+        site.daemon.sandbox.watchers.append(hang)
+        # The one that is listed comes first: whatever is not on the site is asked for one by one.
+        site.subscription._waiting.reverse()
+        assert set(await site.subscription.deliver(at_once=1)) == {200}
+        await until(are_both_waiting)
+        page = site.small.grandchild
+        site.workspace.append_blocks(page, [b.paragraph("meanwhile")])
+        await site.subscription.deliver()
+
+        async def is_published() -> bool:
+            return "meanwhile" in await site.said(page)
+
+        await until(is_published)
         assert not released.is_set()
         released.set()
 
@@ -434,25 +466,23 @@ async def test_nothing_is_removed_on_an_events_word(tmp_path: Path) -> None:
         assert sorted(await site.daemon.page_keys()) == before
 
 
-@pytest.mark.parametrize("which", ["row", "below"])
-async def test_a_page_leaves_and_comes_back_when_its_events_say_so_and_notion_agrees(
-    tmp_path: Path, which: str
-) -> None:
+async def test_a_page_leaves_and_comes_back_when_its_events_say_so_and_notion_agrees(tmp_path: Path) -> None:
     """Trashed, then restored with the stamp it had: gone and back without a poll, a sweep or a look at the trash.
 
     Fails when what an event brings back is taken for a listing that is older than the removal.
     """
     async with subscribed(tmp_path) as site:
-        page = site.small.rows[0] if which == "row" else site.small.grandchild
         site.daemon.sandbox.habits = Habits(trash_moves_stamp=False, search_forgets=1.0)
-        site.workspace.trash(page)
-        async with site.counted() as asked:
+        for page in (site.small.rows[0], site.small.grandchild):
+            site.workspace.trash(page)
+            async with site.counted() as asked:
+                await site.tell()
+            assert page in looks(asked) and await site.said(page) == []
+            site.later()
+            site.workspace.restore(page)
             await site.tell()
-        assert page in looks(asked) and await site.said(page) == []
-        site.later()
-        site.workspace.restore(page)
-        await site.tell()
-        assert await site.said(page) != []
+            assert await site.said(page) != []
+            site.later()
 
 
 async def test_a_mass_of_deletions_is_held_however_it_is_told(tmp_path: Path) -> None:
@@ -476,39 +506,39 @@ async def test_a_mass_of_deletions_is_held_however_it_is_told(tmp_path: Path) ->
         assert len(await site.daemon.app.ledger.call(links.held_links)) >= len(rows)
 
 
-@pytest.mark.parametrize("place", ["row", "inline row", "page", "toggle", "new toggle"])
-async def test_what_is_new_appears_by_its_event(tmp_path: Path, place: str) -> None:
-    """A row of a source or of a database inside a page, a child page on a page or deep in its blocks, known or new.
+async def test_what_is_new_appears_by_its_event(tmp_path: Path) -> None:
+    """A row of a source or of a database inside a page, a child page on a page or deep in its blocks, which are known
+    or as new.
 
     Fails when only pages that are known are looked at.
     """
     async with subscribed(tmp_path) as site:
         site.daemon.sandbox.habits = BLIND
-        workspace, home = site.workspace, site.small.child
-        site.subscription.habits.aggregates = True
-        rows = {"row": site.small.source, "inline row": site.small.job_rows}
-        if place in rows:
-            made = workspace.add_row(rows[place], "Brand new", blocks=[b.paragraph("inside")])
-        elif place == "page":
-            made = workspace.create_page(home, "Brand new", blocks=[b.paragraph("inside")])
-        else:
-            (outer,) = workspace.append_blocks(home, [b.toggle("outer", [b.toggle("inner")])])
-            inner = workspace.children(outer)[0]
-            if place == "toggle":
-                await site.tell()
-                site.later()
-            made = workspace.create_page(inner, "Brand new", blocks=[b.paragraph("inside")])
-        only_this(site, "page.created", made)
+        workspace, text = site.workspace, [b.paragraph("inside")]
+        toggles = [b.toggle("outer", [b.toggle("inner")])]
+        (known,) = workspace.append_blocks(site.small.child, toggles)
         await site.tell()
-        assert await site.said(made) == ["Brand new", "inside"]
+        site.later()
+        (new,) = workspace.append_blocks(site.small.grandchild, toggles)
+        made = [
+            workspace.add_row(site.small.source, "Brand new row", blocks=text),
+            workspace.add_row(site.small.job_rows, "Brand new job", blocks=text),
+            workspace.create_page(site.small.rows[2], "Brand new page", blocks=text),
+            workspace.create_page(workspace.children(known)[0], "Brand new in a toggle", blocks=text),
+            workspace.create_page(workspace.children(new)[0], "Brand new in a new toggle", blocks=text),
+        ]
+        only_this(site, "page.created", *made)
+        await site.tell()
+        for page in made:
+            assert await site.said(page) == [workspace.title_of(page), "inside"]
 
 
-def only_this(site: Subscribed, kind: str, thing: str) -> None:
-    """Of all that waits to be told, one event about one thing."""
+def only_this(site: Subscribed, kind: str, *things: str) -> None:
+    """Of all that waits to be told, the events of one kind about these things."""
     site.subscription._waiting[:] = [
         event
         for event in site.subscription._waiting
-        if (event["type"], event["entity"]["id"]) == (kind, thing)
+        if event["type"] == kind and event["entity"]["id"] in things
     ]
 
 
@@ -557,6 +587,7 @@ async def test_a_data_source_whose_content_changed_is_listed_again(tmp_path: Pat
                 only_this(site, "data_source.content_updated", source)
                 await site.subscription.deliver()
                 await site.daemon.app.hints.attend()
+                await settled(site.daemon.app.hints)
         assert asked == []
         site.daemon.clock.advance(11.0)
         async with site.counted() as asked:
@@ -575,20 +606,24 @@ async def test_a_data_source_whose_content_changed_is_listed_again(tmp_path: Pat
         assert bundle is not None and "One of many 4" in [item["title"] for item in bundle["bundle"]["items"]]
 
 
-@pytest.mark.parametrize("where", ["configured", "inside"])
-async def test_a_second_data_source_and_its_rows_come_with_its_event(tmp_path: Path, where: str) -> None:
-    """Of a configured database, and of one inside a page: its owner is asked again, and it is listed.
+async def test_a_second_data_source_and_its_rows_come_with_its_event(tmp_path: Path) -> None:
+    """Of a configured database, and of one inside a page: its owner is asked again, and it is listed. So it is when the
+    first thing heard of it is one of its rows.
 
     Fails when a data source that is not known is nobody's.
     """
     async with subscribed(tmp_path) as site:
-        inside = where == "inside"
-        database = site.small.jobs if inside else DATABASE
-        made = site.workspace.add_data_source(database, "Second", {"slug": "rich_text"})
-        row = site.workspace.add_row(made, "Of the second", {"slug": "of-the-second"})
-        only_this(site, "data_source.created", made)
-        await site.tell()
-        assert await site.said(row) == ["Of the second"]
+        for kind, database in (
+            ("data_source.created", DATABASE),
+            ("data_source.created", site.small.jobs),
+            ("page.created", DATABASE),
+        ):
+            made = site.workspace.add_data_source(database, "Second", {"slug": "rich_text"})
+            row = site.workspace.add_row(made, f"Of the second, by {kind}")
+            only_this(site, kind, made, row)
+            await site.tell()
+            assert await site.said(row) == [site.workspace.title_of(row)]
+            site.later()
 
 
 async def test_a_database_is_renamed_deleted_and_found_when_its_events_say_so(tmp_path: Path) -> None:
@@ -702,6 +737,7 @@ async def test_events_twice_and_in_any_order_change_nothing(tmp_path: Path) -> N
         async with site.counted() as asked:
             await site.subscription.deliver()
             await site.daemon.app.hints.attend()
+            await settled(site.daemon.app.hints)
         assert asked == []
         await site.daemon.settle()
         assert {key: await site.published(key) for key in await site.daemon.page_keys()}.keys() == keys.keys()
@@ -781,6 +817,7 @@ async def test_more_than_can_be_remembered_is_left_to_a_poll(tmp_path: Path) -> 
         assert len(hints._inbox) == MOST_WAITING and wished() is False
         hints._refused_until = float("inf")  # two thousand looks are not what this is about
         await hints.attend()
+        await settled(hints)
         assert len(hints._inbox) == 0 and wished() is True
 
 
@@ -834,6 +871,7 @@ async def test_on_standby_events_are_acknowledged_and_nothing_is_read(tmp_path: 
         async with site.counted() as asked:
             assert set(await site.subscription.deliver()) == {200}
             await app.hints.attend()
+            await settled(app.hints)
         assert asked == [] and not len(app.hints._inbox)
         assert (await status(site.daemon.http))["lastEventAt"] is not None
 
@@ -850,7 +888,8 @@ async def test_a_refused_token_is_not_tried_with_every_event(tmp_path: Path) -> 
             for _ in range(5):
                 site.workspace.create_page(None, "Outside")
                 await site.subscription.deliver()
-                await hints._guarded(hints.attend())
+                await hints.attend()
+                await settled(hints)
         assert [r.status for r in asked] == [401]
 
 

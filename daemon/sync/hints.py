@@ -27,8 +27,9 @@ from daemon.notion.events import Hint, Subject, event_id, hint_of
 from daemon.notion.limiter import Lane
 from daemon.sync.cycle import Cycle
 from daemon.sync.feeds import STOPS_THE_RUN, is_page
-from daemon.sync.inbox import MOST_REMEMBERED, Inbox
+from daemon.sync.inbox import MOST_REMEMBERED, Inbox, Queue
 from daemon.sync.plan import Priority
+from daemon.sync.reader import FRESH_RESERVE
 
 log = structlog.get_logger(__name__)
 OUTSIDE_SECONDS = 600.0
@@ -48,19 +49,26 @@ class Wake(Protocol):
 
 
 @dataclass
-class _Todo:
-    """What is to be asked of Notion. What is on the site is due already."""
+class _Concerned:
+    """What an event about a database or data source concerns."""
 
     due: int = 0
-    strangers: list[Hint] = field(default_factory=list)
-    hosts: set[str] = field(default_factory=set)
     sources: list[SourceRow] = field(default_factory=list)
     databases: list[DatabaseRow] = field(default_factory=list)
     listings: set[str] = field(default_factory=set)
 
+    @property
+    def is_here(self) -> bool:
+        """Whether it has to do with the site."""
+        return bool(self.sources or self.databases)
+
 
 class Hints:
-    """Takes events in at any time from the daemon's event loop; `run` looks at what they point at."""
+    """Takes events in at any time from the daemon's event loop; `run` looks at what they point at.
+
+    What is on the site becomes due in the ledger at once. What has to be asked for is asked for beside that, and lists
+    are made beside both, so that an edit never waits for either.
+    """
 
     def __init__(self, api: NotionApi, ledger: Ledger, cycle: Cycle, clock: Clock, wake: Wake) -> None:
         self._api = api
@@ -70,9 +78,11 @@ class Hints:
         self._wake = wake
         self._inbox = Inbox()
         self._arrived = asyncio.Event()
-        self._outside: OrderedDict[str, float] = OrderedDict()
+        self._to_ask = Queue()
         self._to_list: dict[str, None] = {}
+        self._asking: asyncio.Task[None] | None = None
         self._listing: asyncio.Task[None] | None = None
+        self._outside: OrderedDict[str, float] = OrderedDict()
         self._refused_until = float("-inf")
         self._noted_at = float("-inf")
         self.events = 0
@@ -108,11 +118,11 @@ class Hints:
             await self.stop()
 
     async def stop(self) -> None:
-        """Abandon a listing that is under way: the sweep makes it."""
-        if self._listing is not None:
-            self._listing.cancel()
-            await asyncio.gather(self._listing, return_exceptions=True)
-            self._listing = None
+        """Abandon what is being asked for: polling and the sweep find it."""
+        under_way = [task for task in (self._asking, self._listing) if task is not None]
+        for task in under_way:
+            task.cancel()
+        await asyncio.gather(*under_way, return_exceptions=True)
 
     async def _until_something_is_ready(self) -> None:
         ready_at = self._inbox.ready_at(self._clock.monotonic())
@@ -138,130 +148,133 @@ class Hints:
             log.exception("events could not be followed", action="hints_crashed")
 
     async def attend(self) -> None:
-        """Look at everything that was pointed at and has rested. Raises NotionError only when the run must stop."""
+        """Have everything looked at that was pointed at and has rested. What Notion has to be asked goes on beside."""
         if self._cycle.on_standby:
             self._inbox.clear()
+            self._to_ask.clear()
             return
-        if self._inbox.overflowed:
-            self._inbox.overflowed = False
-            self._wake(look=True)
         hints = self._inbox.take(self._clock.monotonic())
-        if not hints and (self.last_event_at or 0.0) < self._noted_at + NOTED_SECONDS:
-            return
+        if hints or (self.last_event_at or 0.0) >= self._noted_at + NOTED_SECONDS:
+            await self._sort_out(hints)
+        if self._inbox.overflowed or self._to_ask.overflowed:
+            self._inbox.overflowed = self._to_ask.overflowed = False
+            self._wake(look=True)
+        if len(self._to_ask) and (self._asking is None or self._asking.done()):
+            self._asking = asyncio.create_task(self._guarded(self._ask_all()), name="asking")
+
+    async def _sort_out(self, hints: Sequence[Hint]) -> None:
         try:
-            todo = await self._ledger.call(self._sort, hints)
+            due, others = await self._ledger.call(self._sort, hints)
         except LedgerError:
             self._inbox.put_back(hints)
             raise
         self._noted_at = self.last_event_at or 0.0
         if hints:
-            log.info("Notion tells of changes", action="hints", things=len(hints), due=todo.due)
-        if todo.due:
+            log.info("Notion tells of changes", action="hints", things=len(hints), due=due)
+        for hint in others:
+            self._to_ask.add(hint)
+        if due:
             self._go_on()
-        if self._clock.monotonic() >= self._refused_until:
-            await self._look_around(hints, todo)
 
-    def _sort(self, db: Connection, hints: Sequence[Hint]) -> _Todo:
-        """What is on the site becomes due in this commit; the rest has to be asked for."""
+    def _sort(self, db: Connection, hints: Sequence[Hint]) -> tuple[int, list[Hint]]:
+        """Pages of the site become due in this commit. Out: how many, and what has to be asked for."""
         meta.put(db, Fact.WEBHOOK_EVENT_AT, self.last_event_at)
-        todo = _Todo()
-        named = [hint for hint in hints if hint.subject is Subject.PAGE]
-        known = links.known_parents(db, [hint.id for hint in named])
-        here = [hint.id for hint in named if known.get(hint.id, ("", ""))[0] == "page"]
-        todo.due = work.make_due(db, here, Priority.FRESH, "webhook")
-        todo.strangers = [hint for hint in named if hint.id not in set(here)]
-        if todo.strangers:
-            todo.hosts = set(originals.foreign_hosts(db))
-        if len(named) < len(hints):
-            _sort_databases(db, [hint for hint in hints if hint.subject is not Subject.PAGE], todo)
-        return todo
+        named = [hint.id for hint in hints if hint.subject is Subject.PAGE]
+        known = links.known_parents(db, named)
+        here = {page for page in named if known.get(page, ("", ""))[0] == "page"}
+        due = work.make_due(db, here, Priority.FRESH, "webhook")
+        return due, [hint for hint in hints if hint.subject is not Subject.PAGE or hint.id not in here]
 
     # Asking ------------------------------------------------------------------------------------------------------
 
-    async def _look_around(self, hints: Sequence[Hint], todo: _Todo) -> None:
-        for hint in todo.strangers:
-            if await self._look_at(hint, is_host=hint.id in todo.hosts):
-                self._go_on()
-        await self._resolve(todo.sources, todo.databases)
-        now = self._clock.monotonic()
-        asked = {hint.id for hint in hints if hint.subject is Subject.DATA_SOURCE}
-        for data_source in todo.listings:
-            if data_source not in asked and self._inbox.rests((Subject.DATA_SOURCE, data_source), now):
-                self._inbox.add(Hint(Subject.DATA_SOURCE, data_source, in_place=True))
-            else:
-                self._to_list[data_source] = None
-        if self._to_list and (self._listing is None or self._listing.done()):
-            self._listing = asyncio.create_task(self._guarded(self._list()), name="listing")
+    async def _ask_all(self) -> None:
+        """Ask for one thing after the other: many that are not on the site must not crowd out reading."""
+        while len(self._to_ask) and not self._cycle.on_standby:
+            if self._clock.monotonic() < self._refused_until:
+                self._to_ask.clear()
+                return
+            await self._look_at(self._to_ask.pop())
 
-    async def _look_at(self, hint: Hint, *, is_host: bool) -> bool:
-        """One look at what is not on the site. Out: whether something on the site has to do with it."""
+    async def _look_at(self, hint: Hint) -> None:
+        if hint.subject is not Subject.PAGE:
+            concerned = await self._ledger.call(_concerned, hint)
+            if concerned.is_here:
+                await self._follow(hint, concerned)
+                return
+        is_host = hint.subject is Subject.PAGE and await self._is_host(hint.id)
         if is_host:
-            await self._host(hint.id)
-            if hint.in_place:
-                return True
-        elif hint.in_place and self._outside.get(hint.id, float("-inf")) > self._clock.monotonic():
-            return False
+            await self._concerns_us(self._cycle.inquiry.look_at_host(hint.id, self._lane()), hint)
+        was_outside = self._outside.get(hint.id, float("-inf")) > self._clock.monotonic()
+        if hint.in_place and (is_host or was_outside):
+            return
+        if not await self._concerns_us(self._place(hint), hint) and not is_host:
+            self._is_outside(hint.id)
+
+    async def _is_host(self, page_id: str) -> bool:
+        return page_id in await self._ledger.call(originals.foreign_hosts)
+
+    async def _concerns_us(self, asking: Coroutine[Any, Any, bool], hint: Hint) -> bool:
+        """Out: whether what was asked for has to do with the site: then a cycle goes on with it."""
         try:
-            concerns_us = await self._ask(hint) or is_host
+            concerns_us = await asking
         except STOPS_THE_RUN:
             raise
         except NotionError as error:
             log.info("pointed at, not looked at", action="hint_unanswered", id=hint.id, error=str(error))
-            concerns_us = is_host
-        if not concerns_us:
-            self._is_outside(hint.id)
+            return False
+        if concerns_us:
+            self._go_on()
         return concerns_us
 
-    async def _host(self, page_id: str) -> None:
-        try:
-            await self._cycle.inquiry.look_at_host(page_id, Lane.READ)
-        except STOPS_THE_RUN:
-            raise
-        except NotionError as error:
-            log.info("host not looked at", action="hint_unanswered", id=page_id, error=str(error))
-
-    async def _ask(self, hint: Hint) -> bool:
-        """Ask for a page, database or data source, and put it where it says it lives. Out: whether that is here."""
+    async def _place(self, hint: Hint) -> bool:
+        """Ask for what is not on the site, and put it where it says it lives. Out: whether that is here."""
         asks = {
             Subject.PAGE: self._api.page,
             Subject.DATABASE: self._api.database,
             Subject.DATA_SOURCE: self._api.data_source,
         }
-        answer = await asks[hint.subject](hint.id, Lane.READ)
-        thing, whereabouts = answer.body, self._cycle.whereabouts
+        answer = await asks[hint.subject](hint.id, self._lane())
+        thing, kind = answer.body, hint.subject.value
         if hint.subject is Subject.PAGE and not is_page(thing):
             return False
-        if hint.subject is not Subject.DATA_SOURCE:
-            kind = hint.subject.value
-            if await whereabouts.take_in(thing, kind, answer.date, Lane.READ):
-                return True
-        return await self._resolve_owner((thing.get("parent") or {}).get("database_id"))
-
-    async def _resolve_owner(self, database_id: Any) -> bool:
-        """A row or data source of a database that is on the site, while the data source is not known: it is new."""
+        if hint.subject is not Subject.DATA_SOURCE and await self._cycle.whereabouts.take_in(
+            thing, kind, answer.date, self._lane()
+        ):
+            return True
+        database_id = (thing.get("parent") or {}).get("database_id")
         if not isinstance(database_id, str):
             return False
-        named = Hint(Subject.DATABASE, database_id, in_place=True)
+        # A row or data source of a database that is on the site, while the data source is not known: it is new.
+        owner = await self._ledger.call(_concerned, Hint(Subject.DATABASE, database_id, in_place=True))
+        await self._resolve(owner)
+        return owner.is_here
 
-        def question(db: Connection) -> _Todo:
-            todo = _Todo()
-            _sort_databases(db, [named], todo)
-            return todo
+    async def _follow(self, hint: Hint, concerned: _Concerned) -> None:
+        """A database or data source of the site: its name and parts are asked for again, and its members listed."""
+        if hint.subject is Subject.DATABASE or not hint.in_place:
+            await self._resolve(concerned)
+        now = self._clock.monotonic()
+        for data_source in concerned.listings:
+            if data_source != hint.id and self._inbox.rests((Subject.DATA_SOURCE, data_source), now):
+                self._inbox.add(Hint(Subject.DATA_SOURCE, data_source, in_place=True))
+                self._arrived.set()
+            else:
+                self._to_list[data_source] = None
+        if self._to_list and (self._listing is None or self._listing.done()):
+            self._listing = asyncio.create_task(self._guarded(self._list_all()), name="listing")
+        if concerned.due:
+            self._go_on()
 
-        todo = await self._ledger.call(question)
-        await self._resolve(todo.sources, todo.databases)
-        return bool(todo.sources or todo.databases)
-
-    async def _resolve(self, of_settings: Sequence[SourceRow], inside: Sequence[DatabaseRow]) -> None:
-        for source in of_settings:
+    async def _resolve(self, concerned: _Concerned) -> None:
+        for source in concerned.sources:
             await self._cycle.feeds.resolve_source(source)
-        for database in inside:
+        for database in concerned.databases:
             await self._cycle.feeds.resolve_database(database)
-        if of_settings or inside:
+        if concerned.is_here:
             self._cycle.changed = True
             self._go_on()
 
-    async def _list(self) -> None:
+    async def _list_all(self) -> None:
         """List members one data source after the other, within upkeep's share of the budget."""
         while self._to_list and not self._cycle.on_standby:
             data_source = next(iter(self._to_list))
@@ -274,6 +287,10 @@ class Hints:
             members = (await self._ledger.call(sources.row_counts)).get(data_source, 0)
             rest_seconds = LISTING_RESTS_SECONDS * max(1, ceil(members / 100))
             self._inbox.rest((Subject.DATA_SOURCE, data_source), self._clock.monotonic() + rest_seconds)
+
+    def _lane(self) -> Lane:
+        """What is new may use what polling left of its reserve, as fresh edits do: a full sync does not hold it up."""
+        return Lane.FEED if self._api.limiter.available(Lane.FEED) > FRESH_RESERVE else Lane.READ
 
     # Telling -----------------------------------------------------------------------------------------------------
 
@@ -289,24 +306,22 @@ class Hints:
             self._outside.popitem(last=False)
 
 
-def _sort_databases(db: Connection, hints: Sequence[Hint], todo: _Todo) -> None:
-    """Databases and data sources: their names, parts and rows are asked for again, and the pages they stand on read."""
+def _concerned(db: Connection, hint: Hint) -> _Concerned:
+    """Which sources, databases and lists of the site a database or data source has to do with.
+
+    One that may be gone, or be elsewhere, has the pages on which it stands read again.
+    """
+    found = _Concerned()
     named = [row for row in sources.sources(db) if not row.retired]
+    found.sources = [row for row in named if row.ref == hint.id or hint.id in row.data_source_ids]
     inside = sources.databases(db)
-    known = {row.id for row in sources.data_sources(db)}
-    for hint in hints:
-        is_whole = hint.subject is Subject.DATABASE
-        mine = [row for row in named if row.ref == hint.id or hint.id in row.data_source_ids]
-        holding = [row for row in inside if row.id == hint.id or hint.id in (row.data_source_ids or ())]
-        if not mine and not holding:
-            todo.strangers.append(hint)
-            continue
-        if is_whole or not hint.in_place:
-            todo.sources += [row for row in mine if row not in todo.sources]
-            todo.databases += [row for row in holding if row not in todo.databases]
-        parts = [ds for row in mine for ds in row.data_source_ids]
-        parts += [ds for row in holding for ds in row.data_source_ids or ()]
-        todo.listings.update(known.intersection(parts if is_whole else [hint.id]))
-        if is_whole and not hint.in_place:
+    found.databases = [row for row in inside if row.id == hint.id or hint.id in (row.data_source_ids or ())]
+    parts = {hint.id}
+    if hint.subject is Subject.DATABASE:
+        parts.update(ds for row in found.sources for ds in row.data_source_ids)
+        parts.update(ds for row in found.databases for ds in row.data_source_ids or ())
+        if not hint.in_place:
             places = [link.parent_id for link in links.parents_of(db, hint.id)]
-            todo.due += work.make_due(db, places, Priority.FRESH, "child")
+            found.due = work.make_due(db, places, Priority.FRESH, "child")
+    found.listings = parts.intersection(row.id for row in sources.data_sources(db))
+    return found

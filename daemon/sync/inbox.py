@@ -15,27 +15,15 @@ LOOK_AGAIN_SECONDS = 5.0
 Key = tuple[Subject, str]
 
 
-class Inbox:
-    """Moments are monotonic seconds. A thing that was looked at rests a while; what comes up meanwhile waits for it."""
+class Queue:
+    """Things to look at, in the order in which they came up, each once. What finds no room sets `overflowed`."""
 
     def __init__(self) -> None:
         self._waiting: dict[Key, Hint] = {}
-        self._rests_until: OrderedDict[Key, float] = OrderedDict()
-        self._seen: OrderedDict[str, None] = OrderedDict()
         self.overflowed = False
-        """Whether something found no room since this was last set to false."""
 
     def __len__(self) -> int:
         return len(self._waiting)
-
-    def is_repeated(self, event_id: str) -> bool:
-        """Whether this event was delivered before; from now on it was."""
-        repeated = event_id in self._seen
-        self._seen[event_id] = None
-        self._seen.move_to_end(event_id)
-        while len(self._seen) > MOST_REMEMBERED:
-            self._seen.popitem(last=False)
-        return repeated
 
     def add(self, hint: Hint) -> None:
         """Look at this. Pointed at again before anybody did, it is looked at once."""
@@ -47,6 +35,32 @@ class Inbox:
             self.overflowed = True
             return
         self._waiting[key] = hint
+
+    def pop(self) -> Hint:
+        """The next one."""
+        return self._waiting.pop(next(iter(self._waiting)))
+
+    def clear(self) -> None:
+        """Nothing of it is looked at."""
+        self._waiting.clear()
+
+
+class Inbox(Queue):
+    """Moments are monotonic seconds. A thing that was looked at rests a while; what comes up meanwhile waits for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._rests_until: OrderedDict[Key, float] = OrderedDict()
+        self._seen: OrderedDict[str, None] = OrderedDict()
+
+    def is_repeated(self, event_id: str) -> bool:
+        """Whether this event was delivered before; from now on it was."""
+        repeated = event_id in self._seen
+        self._seen[event_id] = None
+        self._seen.move_to_end(event_id)
+        while len(self._seen) > MOST_REMEMBERED:
+            self._seen.popitem(last=False)
+        return repeated
 
     def take(self, now: float) -> list[Hint]:
         """Everything that may be looked at now, to be looked at now: it rests from here on."""
@@ -75,7 +89,3 @@ class Inbox:
     def ready_at(self, now: float) -> float | None:
         """When the next of what waits may be looked at; None: nothing waits."""
         return min((self._rests_until.get(key, now) for key in self._waiting), default=None)
-
-    def clear(self) -> None:
-        """Nothing of it is looked at."""
-        self._waiting.clear()

@@ -15,6 +15,7 @@ from daemon.demo.habits import Habits
 from daemon.demo.sandbox import RequestRecord
 from daemon.demo.webhooks import Subscription
 from daemon.demo.workspace import Workspace
+from daemon.sync.hints import Hints
 from daemon.sync.inbox import LOOK_AGAIN_SECONDS
 from tests.support.web import Daemon, a_daemon
 from tests.support.world import OLD, texts
@@ -73,8 +74,7 @@ class Subscribed:
         """What was pointed at is looked at, and what is due is read, without looking for changes."""
         hints, cycle = self.daemon.app.hints, self.daemon.app.cycle
         await hints.attend()
-        if hints._listing is not None:
-            await hints._listing
+        await settled(hints)
         await self.daemon.cycle(look=False)
         while not await cycle.is_done():
             await self.daemon.cycle(look=False)
@@ -130,6 +130,15 @@ async def subscribed(folder: Path, rows: int = 3) -> AsyncIterator[Subscribed]:
         subscription = daemon.sandbox.subscribe(f"{daemon.url}/webhooks/notion")
         subscription.token = TOKEN
         yield Subscribed(daemon, small, subscription)
+
+
+async def settled(hints: Hints) -> None:
+    """What had to be asked for has been."""
+    for task in (hints._asking, hints._listing):
+        if task is not None:
+            await task
+    if hints._listing is not None:
+        await hints._listing  # asking may have begun it
 
 
 class HeldClock:
