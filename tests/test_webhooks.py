@@ -24,9 +24,10 @@ from daemon.demo import blocks as b
 from daemon.demo.habits import Habits
 from daemon.demo.sandbox import Sandbox
 from daemon.demo.webhooks import FAILURES_TO_PAUSE, WebhookHabits
-from daemon.doctor.about_webhooks import WebhookFacts, findings
+from daemon.doctor import Doctor, Level
+from daemon.doctor.about_webhooks import SILENT_SECONDS, WebhookFacts, findings
 from daemon.kv.base import Owner
-from daemon.ledger import handshakes, links
+from daemon.ledger import handshakes, links, work
 from daemon.ledger.ledger import LedgerError
 from daemon.sync.hints import OUTSIDE_SECONDS
 from daemon.sync.inbox import LOOK_AGAIN_SECONDS, MOST_WAITING
@@ -383,8 +384,8 @@ async def test_a_subscription_is_set_up_from_the_handshake_to_the_first_event(tm
                 daemon.clock.advance(60.0)
         kept = await daemon.app.ledger.call(handshakes.kept)
         assert [handshake.token for handshake in kept] == tokens[:3]
-        facts = WebhookFacts(kept, None)
-        said = findings(daemon.app.settings, facts, daemon.clock.now().timestamp())
+        doctor = Doctor(daemon.app.settings, [], daemon.clock)
+        said = [finding async for finding in doctor.findings() if finding.about == "webhooks"]
         assert [finding.shown for finding in said] == tokens[:3]
         assert "60 s ago" in said[0].what and "NOTION_WEBHOOK_VERIFICATION_TOKEN" in said[0].todo
         pages = [await daemon.http.get(path, headers=WITH_SECRET) for path in ("/status", "/", "/health")]
@@ -430,6 +431,35 @@ async def test_what_a_stranger_can_do_with_handshakes_is_bounded(tmp_path: Path)
         padded = {"verification_token": "secret_0123456789abcdef", "pad": "x" * 1000}
         assert (await daemon.http.post(ADDRESS, json=padded)).status_code == 503
         assert len(await daemon.app.ledger.call(handshakes.kept)) == 3
+
+
+@pytest.mark.parametrize(
+    ("ago_seconds", "level", "words"),
+    [
+        (None, Level.NOTE, "none has come yet"),
+        (60.0, Level.OK, "60 s ago"),
+        (SILENT_SECONDS + 1, Level.NOTE, "3 days ago"),
+    ],
+)
+def test_doctor_sees_a_subscription_that_went_silent(
+    tmp_path: Path, ago_seconds: float | None, level: Level, words: str
+) -> None:
+    """When the last event came, and that none came for days, with where to look. Fails when silence is fine."""
+    environment = {
+        "NOTION_TOKEN": "ntn_sandbox",
+        "NOTION_PAGES_DB": DATABASE,
+        "NOTION_WEBHOOK_VERIFICATION_TOKEN": TOKEN,
+        "PUBLIC_URL": "https://sync.example.com",
+        "EMBEDDED_KV": "1",
+        "DATA_DIR": str(tmp_path),
+    }
+    now = 1_800_000_000.0
+    facts = WebhookFacts((), None if ago_seconds is None else now - ago_seconds)
+    (said,) = findings(load_settings(environment), facts, now)
+    assert said.level is level and words in said.what and TOKEN not in f"{said}"
+    assert "https://sync.example.com/webhooks/notion" in said.what and bool(said.todo) is (
+        level is Level.NOTE
+    )
 
 
 @contextmanager
@@ -872,7 +902,9 @@ async def test_on_standby_events_are_acknowledged_and_nothing_is_read(tmp_path: 
             assert set(await site.subscription.deliver()) == {200}
             await app.hints.attend()
             await settled(app.hints)
-        assert asked == [] and not len(app.hints._inbox)
+        assert asked == [] and not len(app.hints._inbox) and not len(app.hints._to_ask)
+        left = await app.ledger.call(work.backlog, site.daemon.app.api.notion_now())
+        assert left.due == 0
         assert (await status(site.daemon.http))["lastEventAt"] is not None
 
 

@@ -1,7 +1,8 @@
 """`POST /webhooks/notion`: takes in what Notion says of changes. What it means is decided, and done, elsewhere.
 
 The address is open to anybody by nature. A stranger gets a body of up to a megabyte hashed, and while no token is
-configured a handshake kept (see `daemon.handshakes`); nothing is parsed or looked at that Notion did not sign.
+configured a handshake kept (see `daemon.handshakes`). Nothing longer than that is parsed, nothing counted as an event
+and nothing looked at that Notion did not sign.
 """
 
 import structlog
