@@ -11,6 +11,7 @@ import structlog
 from daemon import __version__, jsontext, log
 from daemon.clock import Clock, SystemClock
 from daemon.config import Settings
+from daemon.handshakes import Handshakes
 from daemon.kv.base import KV
 from daemon.kv.embedded import EmbeddedKV
 from daemon.kv.redis import RedisKV
@@ -23,6 +24,7 @@ from daemon.schedule import Schedule
 from daemon.status import brief
 from daemon.sync.cycle import Cycle
 from daemon.sync.edit_lag import EditLag
+from daemon.sync.hints import Hints
 from daemon.sync.plan import Trust
 from daemon.vitals import Vitals
 from daemon.web.server import Server
@@ -60,6 +62,8 @@ class App:
         )
         self.schedule = Schedule(self.cycle, self.api, self.ledger, settings, self.clock, self.vitals)
         self.jobs = self.schedule.jobs
+        self.hints = Hints(self.api, self.ledger, self.cycle, self.clock, self.schedule.wake)
+        self.handshakes = Handshakes(self.ledger, self.clock, settings.notion_webhook_verification_token)
         daemon_id, beat = self.cycle.publisher.daemon_id, settings.heartbeat_seconds
         self.presence = Presence(self.ledger, self.clock, daemon_id, beat)
         self.presence.is_on_standby = lambda: self.cycle.on_standby
@@ -74,6 +78,8 @@ class App:
         for secret in self.settings.secret_values():
             log.register_secret(secret)
         await self.ledger.open()
+        await self.hints.open()
+        await self.handshakes.open()
         await self.follow_settings()
         await self.cycle.start()
 
@@ -108,11 +114,14 @@ class App:
                 warnings=list(self.settings.warnings),
             )
             working = asyncio.create_task(self.schedule.run(), name="schedule")
+            attending = asyncio.create_task(self.hints.run(), name="hints")
             stopping = asyncio.create_task(stop.wait(), name="stop")
             await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
             stopping.cancel()
+            attending.cancel()
             self.schedule.stop()
             await self._finish(working)
+            await asyncio.gather(attending, return_exceptions=True)
         logger.info("stopped", action="stopped")
 
     async def _finish(self, working: asyncio.Task[None]) -> None:

@@ -72,8 +72,7 @@ class _Registry:
     """
 
     def __init__(self) -> None:
-        self._secrets: frozenset[str] = frozenset()
-        self._forms: frozenset[str] = frozenset()
+        self._forms: dict[str, frozenset[str]] = {}
         self.pattern: re.Pattern[str] | None = None
         self.encoded: re.Pattern[str] | None = None
 
@@ -82,15 +81,26 @@ class _Registry:
             return
         raw = secret.encode("utf-8", "backslashreplace")
         escaped = {quote(raw, safe=""), quote_plus(raw), json.dumps(secret)[1:-1], repr(secret)[1:-1]}
-        self._forms |= {secret, repr(raw)[2:-1], *escaped}
-        longest_first = sorted(self._forms, key=len, reverse=True)
-        self.pattern = re.compile("|".join(re.escape(form) for form in longest_first))
-        self._secrets |= {secret}
-        self.encoded = re.compile("|".join(map(_encoded, sorted(self._secrets, key=len, reverse=True))))
+        self._forms[secret] = frozenset({secret, repr(raw)[2:-1], *escaped})
+        self._compile()
+
+    def drop(self, secret: str) -> None:
+        if self._forms.pop(secret, None) is not None:
+            self._compile()
 
     def clear(self) -> None:
-        self._secrets = self._forms = frozenset()
-        self.pattern = self.encoded = None
+        self._forms = {}
+        self._compile()
+
+    def _compile(self) -> None:
+        forms = frozenset().union(*self._forms.values())
+        self.pattern = _any_of(map(re.escape, sorted(forms, key=len, reverse=True)))
+        self.encoded = _any_of(map(_encoded, sorted(self._forms, key=len, reverse=True)))
+
+
+def _any_of(patterns: Iterable[str]) -> re.Pattern[str] | None:
+    found = "|".join(patterns)
+    return re.compile(found) if found else None
 
 
 _registry = _Registry()
@@ -105,6 +115,11 @@ def register_secrets(secrets: Iterable[str]) -> None:
     """`register_secret` for several."""
     for secret in secrets:
         _registry.add(secret)
+
+
+def forget_secret(secret: str) -> None:
+    """Something that strangers may have sent by the dozen is a secret no more: the list would grow without end."""
+    _registry.drop(secret)
 
 
 def forget_secrets() -> None:

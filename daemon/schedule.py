@@ -100,6 +100,10 @@ class Schedule:
         self._wake.set()
         return answer
 
+    def wake(self, *, look: bool = False) -> None:
+        """Something has become due: begin with it now; `look`: look for changes first."""
+        self._wish(look=look)
+
     def _wish(
         self,
         *,

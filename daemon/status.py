@@ -15,6 +15,7 @@ from daemon.notion.api import NotionApi
 from daemon.site.indexes import iso_ms
 from daemon.sync.compose import Composition
 from daemon.sync.cycle import Cycle
+from daemon.sync.hints import Hints
 from daemon.vitals import Vitals
 
 CLOCK_OFF_SECONDS = 120.0
@@ -34,6 +35,7 @@ class Parts(Protocol):
     api: NotionApi
     cycle: Cycle
     vitals: Vitals
+    hints: Hints
 
 
 def brief(parts: Parts) -> dict[str, Any]:
@@ -112,6 +114,12 @@ def _details(db: Connection, parts: Parts) -> dict[str, Any]:
             "kind": parts.kv.name,
             "standing": parts.cycle.publisher.standing.value,
             "problem": parts.cycle.publisher.problem,
+        },
+        "webhooks": {
+            "configured": bool(parts.settings.notion_webhook_verification_token),
+            "events": parts.hints.events,
+            "refused": parts.hints.refused,
+            "lastEventAt": moment(parts.hints.last_event_at),
         },
         "warnings": warnings(parts),
     }

@@ -19,6 +19,7 @@ from daemon.notion.api import NotionApi
 from daemon.notion.retry import RetryPolicy
 from daemon.status import full
 from daemon.sync.cycle import Cycle
+from daemon.sync.hints import Hints
 from daemon.vitals import Vitals
 from tests.support.world import OLD, World, a_world, texts
 
@@ -39,6 +40,7 @@ class Parts:
     api: NotionApi
     cycle: Cycle
     vitals: Vitals
+    hints: Hints
 
 
 async def status(world: World) -> Mapping[str, Any]:
@@ -50,9 +52,9 @@ async def status(world: World) -> Mapping[str, Any]:
         "DATA_DIR": str(world.folder),
     }
     vitals = Vitals(world.clock.monotonic(), 15.0, SWEEP_SECONDS)
-    parts = Parts(
-        load_settings(environment), world.clock, world.ledger, world.kv, world.api, world.cycle, vitals
-    )
+    hints = Hints(world.api, world.ledger, world.cycle, world.clock, lambda *, look=False: None)
+    settings, clock, ledger = load_settings(environment), world.clock, world.ledger
+    parts = Parts(settings, clock, ledger, world.kv, world.api, world.cycle, vitals, hints)
     return await full(parts)
 
 

@@ -23,7 +23,6 @@ from daemon.sync import reader
 from daemon.sync.plan import Priority
 from daemon.sync.reading import stored_read
 from tests.support.site import Site, listed, said, synced
-from tests.support.web import a_daemon
 from tests.support.world import OLD, World, a_world
 from tests.traps import TRAPS
 
@@ -573,9 +572,3 @@ async def test_trap_48_nothing_is_ever_written_to_notion(tmp_path: Path) -> None
         await world.settle()
         asked = {(r.method, r.path.rsplit("/", 1)[1]) for r in world.sandbox.requests if r.method != "GET"}
         assert asked == {("POST", "query"), ("POST", "search")}
-
-
-async def test_traps_46_and_47_no_webhook_is_served(tmp_path: Path) -> None:
-    """From the day that one is, both traps touch the daemon and need tests of their own."""
-    async with a_daemon(tmp_path) as daemon:
-        assert (await daemon.http.post("/webhooks/notion", json={"type": "page.created"})).status_code == 404

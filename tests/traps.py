@@ -19,8 +19,6 @@ def _tests(file: str, *names: str) -> tuple[str, ...]:
     return tuple(f"tests/test_{file}.py::test_{name}" for name in names)
 
 
-NO_WEBHOOKS = "No webhooks are served: there is no subscription to lose and no signature to check."
-
 TRAPS: dict[int, Trap] = {
     # Change detection
     1: Trap(
@@ -280,10 +278,29 @@ TRAPS: dict[int, Trap] = {
     # Webhooks
     45: Trap(
         "events are lost, merged and late",
-        _tests("process", "run_publishes_follows_an_edit_and_ends_cleanly"),
+        _tests("process", "run_publishes_follows_an_edit_and_ends_cleanly")
+        + _tests(
+            "webhooks",
+            "trap_45_what_is_not_told_is_found_all_the_same",
+            "events_twice_and_in_any_order_change_nothing",
+        ),
     ),
-    46: Trap("refusing an unknown kind of event ends the subscription", cannot=NO_WEBHOOKS),
-    47: Trap("a body that was parsed and written again has another signature", cannot=NO_WEBHOOKS),
+    46: Trap(
+        "refusing an unknown kind of event ends the subscription",
+        _tests(
+            "webhooks",
+            "trap_46_whatever_notion_signed_is_acknowledged",
+            "trap_46_refusing_is_what_pauses_a_subscription",
+        ),
+    ),
+    47: Trap(
+        "a body that was parsed and written again has another signature",
+        _tests(
+            "webhooks",
+            "trap_47_a_signature_is_that_of_the_bytes_that_came",
+            "a_subscription_is_set_up_from_the_handshake_to_the_first_event",
+        ),
+    ),
     # Names
     48: Trap(
         "writing to Notion wakes the poll that wrote",

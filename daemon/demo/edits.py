@@ -1,7 +1,7 @@
 """The small steps that every edit is made of: new ids, versions and stamps, things put in their place."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -29,6 +29,8 @@ class Edits(Store):
         self._cells = Cells(self.ids, self._normal)
         self._editor = self.person_id
         self._told_ms: int | None = None
+        self.listeners: list[Callable[[str, str, Json], None]] = []
+        """Told of every edit as a webhook would be: kind of event, id of the thing, details."""
         self._add_users()
 
     def _add_users(self) -> None:
@@ -51,6 +53,17 @@ class Edits(Store):
             yield
         finally:
             self._editor = before
+
+    def _tell(self, kind: str, object_id: str, **details: Any) -> None:
+        for listener in self.listeners:
+            listener(kind, object_id, details)
+
+    def _tell_of_member(self, page_id: str) -> None:
+        """A row came or went."""
+        kind, parent_id = self.parent_of(page_id)
+        if kind == "data_source_id":
+            changed = [{"id": page_id, "type": "block"}]
+            self._tell("data_source.content_updated", parent_id, updated_blocks=changed)
 
     # Time
 
@@ -123,6 +136,8 @@ class Edits(Store):
         version = PageVersion(at, parent, edited, self._editor, cells, icon, cover)
         self.pages[page_id] = Page(page_id, created, self._editor, [version])
         self._note(page_id, parent, at)
+        self._tell("page.created", page_id)
+        self._tell_of_member(page_id)
 
     def _note(self, page_id: str, parent: Ref, at: float) -> None:
         """A listing that shows this page has changed."""
@@ -171,6 +186,7 @@ class Edits(Store):
         words = self._normal.rich_text(title)
         self.databases[new_id] = Database(new_id, words, place, inline, now, now, who, who, linked=linked)
         self.children_ids(place[1]).append(new_id)
+        self._tell("database.created", new_id)
         self._touch_container(place[1])
         return new_id
 
@@ -206,6 +222,10 @@ class Edits(Store):
     def _edit_page(self, page_id: str, **changes: Any) -> None:
         page = self.pages[page_id]
         self._new_version(page, edited_ms=self._stamp_ms(), edited_by=self._editor, **changes)
+        if "is_locked" in changes:
+            self._tell("page.locked" if changes["is_locked"] else "page.unlocked", page_id)
+        elif "parent" not in changes:
+            self._tell("page.properties_updated" if changes else "page.content_updated", page_id)
 
     def _touch_container(self, container_id: str) -> None:
         page_id = self.page_above(container_id)
@@ -217,6 +237,7 @@ class Edits(Store):
         source.edited_ms, source.edited_by = self._stamp_ms(), self._editor
         source.changes.note(self._at())
         self.changes.note(self._at())
+        self._tell("data_source.schema_updated", source.id)
 
     def _new_version(self, page: Page, **changes: Any) -> None:
         """Add a version from now on; a version of this same moment is replaced, old ones are forgotten."""
@@ -251,6 +272,7 @@ class Edits(Store):
             self.databases[object_id].parent = place
         else:
             raise ValueError("only pages and databases can be moved")
+        self._tell("page.moved" if object_id in self.pages else "database.moved", object_id)
 
     def _set_trash(self, object_id: str, trashed: bool) -> None:
         (self.trashed.add if trashed else self.trashed.discard)(object_id)
@@ -263,6 +285,11 @@ class Edits(Store):
             thing.in_trash = trashed
             thing.edited_ms = self._stamp_ms() if stamps else thing.edited_ms
         self.changes.note(self._at())
+        kinds = {Page: "page", Database: "database", DataSource: "data_source"}
+        if thing is not None and (kind := kinds.get(type(thing))):
+            self._tell(f"{kind}.deleted" if trashed else f"{kind}.undeleted", object_id)
+        if object_id in self.pages:
+            self._tell_of_member(object_id)
         parent_id = self.parent_of(object_id)[1]
         if parent_id in self.pages or parent_id in self.blocks:
             self._touch_container(parent_id)

@@ -24,6 +24,7 @@ from daemon.demo.habits import Habits
 from daemon.demo.listing import Listings
 from daemon.demo.render import Renderer
 from daemon.demo.serving import TRANSPORT, reset, serving
+from daemon.demo.webhooks import Subscription
 from daemon.demo.wire import decode
 from daemon.demo.workspace import Workspace
 
@@ -132,6 +133,12 @@ class Sandbox:
     def serve(self, host: str = "127.0.0.1", port: int = 0) -> AbstractAsyncContextManager[str]:
         """Serve over HTTP inside the running loop; yields the base URL, without `/v1`."""
         return serving(self.app, host, port)
+
+    def subscribe(self, url: str) -> Subscription:
+        """Tell an address of every edit from now on, when the subscription is told to deliver."""
+        made = Subscription(self.workspace, url, self._seed + len(self.workspace.listeners))
+        self.workspace.listeners.append(made.note)
+        return made
 
     def count(self, method: str | None = None, path: str = "") -> int:
         """How many requests of that method whose path holds `path` were answered so far."""

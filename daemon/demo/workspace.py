@@ -105,6 +105,7 @@ class Workspace(Edits):
         database.data_sources.append(new_id)
         database.edited_ms = now
         self.changes.note(self._at())
+        self._tell("data_source.created", new_id)
         return new_id
 
     def create_linked_database(self, parent: str, title: str) -> str:

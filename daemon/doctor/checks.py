@@ -13,16 +13,18 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
+from sqlalchemy import Connection
 
 from daemon.app import open_kv
 from daemon.clock import Clock
 from daemon.config import Settings, SourceSetting
-from daemon.doctor import about_host, about_notion
+from daemon.doctor import about_host, about_notion, about_webhooks
+from daemon.doctor.about_webhooks import WebhookFacts
 from daemon.doctor.findings import Finding, check_failed, not_checked
 from daemon.kv.base import KV, KVError
 from daemon.kv.embedded import EmbeddedKV
 from daemon.kv.token import known_token
-from daemon.ledger import meta
+from daemon.ledger import handshakes, meta
 from daemon.ledger.ledger import Ledger, LedgerError
 from daemon.ledger.meta import Fact
 from daemon.notion.api import Answer, NotionApi
@@ -59,6 +61,7 @@ class Doctor:
         self._wrong = about_host.named_in(problems)
         self._clock = clock
         self._ledger_id: str | None = None
+        self._webhooks = WebhookFacts()
 
     async def findings(self) -> AsyncIterator[Finding]:
         """Everything that is found, in the order in which it is best mended."""
@@ -67,6 +70,7 @@ class Doctor:
             "Notion": self._check_notion,
             "ledger": self._check_ledger,
             "store": self._check_store,
+            "webhooks": self._check_webhooks,
             "port": self._check_port,
         }
         for about, check in checks.items():
@@ -134,6 +138,7 @@ class Doctor:
             if await ledger.is_behind():
                 return [about_host.ledger_behind()]
             self._ledger_id = await ledger.call(meta.get, Fact.LEDGER_ID) or ""
+            self._webhooks = await ledger.call(_webhook_facts)
             return [about_host.ledger_works()]
         except LedgerError as error:
             return [about_host.ledger_refuses(error)]
@@ -179,6 +184,13 @@ class Doctor:
             about_host.owner(owner, self._ledger_id, now=now, take_over_after_seconds=patience_seconds),
         ]
 
+    # Webhooks --------------------------------------------------------------------------------------------------
+
+    async def _check_webhooks(self) -> list[Finding]:
+        """From what the ledger said when it was looked at."""
+        now = self._clock.now().timestamp()
+        return about_webhooks.findings(self._settings, self._webhooks, now)
+
     # Port ------------------------------------------------------------------------------------------------------
 
     async def _check_port(self) -> list[Finding]:
@@ -191,6 +203,10 @@ class Doctor:
         except OSError as error:
             reason = error.__cause__ if isinstance(error.__cause__, OSError) else error
             return [about_host.port_refused(host, port, reason, await _health(host, port))]
+
+
+def _webhook_facts(db: Connection) -> WebhookFacts:
+    return WebhookFacts(handshakes.kept(db), meta.get(db, Fact.WEBHOOK_EVENT_AT))
 
 
 async def _check_source(api: NotionApi, source: SourceSetting, integration: str) -> Finding:

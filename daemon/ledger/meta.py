@@ -24,6 +24,8 @@ class Fact(StrEnum):
     STORE_UNSEARCHED = "store_unsearched"
     STORE_COMPARED_AT = "store_compared_at"
     COMMAND_BEGAN_AT = "command_began_at"
+    WEBHOOK_EVENT_AT = "webhook_event_at"
+    WEBHOOK_HANDSHAKES = "webhook_handshakes"
 
 
 def get(db: Connection, fact: Fact) -> Any:

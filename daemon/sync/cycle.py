@@ -96,7 +96,7 @@ class Cycle:
         self._kv = kv
         self._clock = clock
         self.feeds = Feeds(api, ledger, trust, clock)
-        whereabouts = Whereabouts(api, ledger, trust)
+        self.whereabouts = whereabouts = Whereabouts(api, ledger, trust)
         self.reader = Reader(api, ledger, trust, clock, whereabouts)
         self.inquiry = Inquiry(api, ledger, trust, clock, self.feeds, whereabouts)
         self.publisher = Publisher(kv, ledger, clock, heartbeat_seconds)
@@ -108,6 +108,7 @@ class Cycle:
         """Whether the ledger may say something new about the site since it was last worked out."""
         self._inquiring: asyncio.Task[int] | None = None
         self._hurrying = asyncio.Event()
+        self._nudged: asyncio.Future[None] | None = None
         self._away_since: float | None = None
 
     async def run(self, deadline: float, *, look: bool = True, only: str | None = None) -> Summary:
@@ -170,8 +171,15 @@ class Cycle:
         """The daemon is to stop: end reading now, write what is there."""
         self._hurrying.set()
 
+    def nudge(self) -> None:
+        """Something has become due: a cycle that is reading takes it up now, and not when the next page is done."""
+        self.reader.wants_inquiry = True
+        if self._nudged is not None and not self._nudged.done():
+            self._nudged.set_result(None)
+
     async def _read_beside(self, deadline: float, hurry: asyncio.Future[Any]) -> None:
         while self._clock.monotonic() < deadline and self.reader.stopped_by is None and not hurry.done():
+            self._nudged = nudged = asyncio.get_running_loop().create_future()
             await self.reader.top_up()
             self._inquire()
             tasks: set[asyncio.Task[Any]] = {
@@ -181,7 +189,7 @@ class Cycle:
             if not tasks:
                 return
             left = deadline - self._clock.monotonic()
-            await asyncio.wait({*tasks, hurry}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({*tasks, hurry, nudged}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
 
     def _inquire(self) -> None:
         """Have what only a question can tell looked into: new databases, absences, homes of synced blocks."""

@@ -129,6 +129,23 @@ class Whereabouts:
             return False
         return True
 
+    async def take_in(self, thing: dict[str, Any], kind: str, date: float, lane: Lane) -> bool:
+        """Something that is not on the site, as a GET shows it: if it lives there, it is read. Out: whether it does.
+
+        A row comes in as it is; anything else is found by reading the page that it says it lies on.
+        """
+        thing.pop("request_id", None)
+        if weigh(thing, ()) is Evidence.TRASHED:
+            return False
+        found, home = await self._place(thing, parent_id(thing) or "", lane)
+        if found == "data_source" and kind == "page":
+            await self._ledger.call(self._add_row, home, thing, date, False)
+        elif found in ("page", "container"):
+            await self._ledger.call(work.make_due, [home], Priority.FRESH, "child")
+        else:
+            return False
+        return True
+
     async def _place(self, thing: dict[str, Any], named: str, lane: Lane) -> tuple[str, str]:
         known = await self._ledger.call(links.known_parents, [named])
         if named not in known and (thing.get("parent") or {}).get("block_id"):

@@ -30,6 +30,7 @@ from daemon.web.room import Room, most_connections
 from daemon.web.shortcut import Shortcut
 from daemon.web.status_page import status_page_routes
 from daemon.web.sync_api import sync_routes
+from daemon.web.webhooks import webhook_routes
 
 STOP_SECONDS = 2
 QUEUED_CONNECTIONS = 1024
@@ -75,7 +76,7 @@ class Server:
 def application(parts: Parts) -> Starlette:
     """Everything that is served, as one ASGI application."""
     routes: list[BaseRoute] = [*status_page_routes(parts), *health_routes(parts), *metrics_routes(parts)]
-    routes += [*sync_routes(parts), *job_routes(parts)]
+    routes += [*sync_routes(parts), *job_routes(parts), *webhook_routes(parts)]
     if isinstance(parts.kv, EmbeddedKV):
         token = embedded_kv_token(parts.settings)
         log.register_secret(token)
