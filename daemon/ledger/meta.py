@@ -24,6 +24,9 @@ class Fact(StrEnum):
     STORE_UNSEARCHED = "store_unsearched"
     STORE_COMPARED_AT = "store_compared_at"
     COMMAND_BEGAN_AT = "command_began_at"
+    OWED_LAST = "owed_last"
+    REVALIDATION = "revalidation"
+    ALARM = "alarm"
 
 
 def get(db: Connection, fact: Fact) -> Any:

@@ -10,7 +10,7 @@ import hashlib
 import secrets
 import uuid
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
@@ -30,7 +30,7 @@ from daemon.kv.base import (
     Owner,
     Write,
 )
-from daemon.ledger import meta, records
+from daemon.ledger import meta, owed, records
 from daemon.ledger.ledger import Ledger, LedgerError, chunks
 from daemon.ledger.meta import Fact
 from daemon.ledger.records import Pending
@@ -113,6 +113,9 @@ class Publisher:
         """Whether Notion has answered since the start: a daemon that it refuses must not push another aside."""
         self.is_unsearched = False
         """Whether the store was filled by somebody else, who may have left pages of ours under other slugs."""
+        self.site_paths: Mapping[str, str] | None = None
+        """Where the pages of each source are on the site that is told what changed; None: no site is told."""
+        self.on_written: Callable[[], None] = lambda: None
 
     # Whose store it is -------------------------------------------------------------------------------------------
 
@@ -135,6 +138,7 @@ class Publisher:
             if owner is not None and (owner.ledger_id, owner.content_id) == (ledger_id, content_id):
                 return str(content_id), False, bool(meta.get(db, Fact.STORE_UNSEARCHED))
             known = records.written_any(db)
+            self._owe(db, records.deletions_owed(db))  # the store has lost them, the site may still show them
             records.forget_written(db)
             meta.put(db, Fact.STORE_UNSEARCHED, True)
             if content_id is None or owner is not None or known:
@@ -322,12 +326,20 @@ class Publisher:
             done.refused += 1
             await self._refuse(items, str(error))
             return
-        await self._ledger.call(
-            records.mark_written, [(item.row, item.digest) for item in items], self._clock.now().timestamp()
-        )
+        await self._ledger.call(self._mark_written, items)
+        self.on_written()
         done.batches += 1
         done.deleted += sum(1 for item in items if item.write.value is None)
         done.written.update(item.row.kind for item in items if item.write.value is not None)
+
+    def _mark_written(self, db: Connection, items: Sequence[_Item]) -> None:
+        self._owe(db, [item.row.key for item in items])
+        marks = [(item.row, item.digest) for item in items]
+        records.mark_written(db, marks, self._clock.now().timestamp())
+
+    def _owe(self, db: Connection, keys: Sequence[str]) -> None:
+        if self.site_paths is not None:
+            owed.owe(db, keys, self.site_paths)
 
     async def _apply(self, writes: Sequence[Write]) -> bool:
         """One atomic script. False: the store is somebody else's now, and nothing was written."""
