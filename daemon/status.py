@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 from sqlalchemy import Connection
 
-from daemon import __version__
+from daemon import __version__, alarm, revalidate
 from daemon.clock import Clock
 from daemon.config import Settings
 from daemon.kv.base import KV
@@ -120,12 +120,20 @@ def _details(db: Connection, parts: Parts) -> dict[str, Any]:
             "standing": parts.cycle.publisher.standing.value,
             "problem": parts.cycle.publisher.problem,
         },
+        "revalidation": _revalidation(db) if parts.settings.revalidate_url else None,
+        "failureWebhook": alarm.shown(db) if parts.settings.sync_failure_webhook else None,
         "warnings": warnings(parts),
     }
 
 
 def _with_moments(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{**row, "nextTryAt": moment(row["nextTryAt"])} for row in rows]
+
+
+def _revalidation(db: Connection) -> dict[str, Any]:
+    known = revalidate.shown(db)
+    times = ("lastSuccess", "failedAt", "nextTry")
+    return {name: moment(value) if name in times else value for name, value in known.items()}
 
 
 def _sources(db: Connection) -> list[dict[str, Any]]:

@@ -13,7 +13,11 @@ STALE_SECONDS = 120.0
 
 @dataclass
 class Vitals:
-    """Moments are monotonic seconds. `became_ready`: the first sync has completed."""
+    """Moments are monotonic seconds. `became_ready`: the first sync has completed.
+
+    `failures`: cycles in a row in which something went wrong, `trouble`: what. A cycle that only went on reading does
+    not end the row: looking for changes may fail all the time.
+    """
 
     started_at: float
     poll_seconds: float
@@ -28,6 +32,8 @@ class Vitals:
     held: int = 0
     stop_reason: str | None = None
     problem: str | None = None
+    failures: int = 0
+    trouble: str | None = None
     last_summary: dict[str, Any] | None = None
 
     @property
@@ -43,6 +49,10 @@ class Vitals:
         """A cycle ended: a success unless something was wrong with it."""
         self.stop_reason, self.problem = None, summary.problem
         self.last_summary = summary.as_dict()
+        if summary.problem is not None:
+            self._in_trouble(summary.problem)
+        elif summary.looked:
+            self.failures, self.trouble = 0, None
         if summary.problem is None:
             self.last_success = clock.monotonic()
             self.last_success_time = clock.now().timestamp()
@@ -50,10 +60,16 @@ class Vitals:
     def stopped(self, reason: str) -> None:
         """Notion refuses this token: nothing more is read until it is mended."""
         self.stop_reason = reason
+        self._in_trouble(reason)
 
     def failed(self, reason: str) -> None:
         """A cycle ended with an error of its own."""
         self.problem = reason
+        self._in_trouble(reason)
+
+    def _in_trouble(self, reason: str) -> None:
+        self.failures += 1
+        self.trouble = reason
 
     def verdict(self, now: float) -> tuple[bool, str, str | None]:
         """(healthy, state, reason) at a monotonic moment."""

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from daemon import revalidate
 from daemon.app import open_kv
 from daemon.clock import Clock
 from daemon.config import Settings, SourceSetting
@@ -59,6 +60,7 @@ class Doctor:
         self._wrong = about_host.named_in(problems)
         self._clock = clock
         self._ledger_id: str | None = None
+        self._told: dict[str, Any] | None = None
 
     async def findings(self) -> AsyncIterator[Finding]:
         """Everything that is found, in the order in which it is best mended."""
@@ -67,6 +69,7 @@ class Doctor:
             "Notion": self._check_notion,
             "ledger": self._check_ledger,
             "store": self._check_store,
+            "site": self._check_site,
             "port": self._check_port,
         }
         for about, check in checks.items():
@@ -134,6 +137,7 @@ class Doctor:
             if await ledger.is_behind():
                 return [about_host.ledger_behind()]
             self._ledger_id = await ledger.call(meta.get, Fact.LEDGER_ID) or ""
+            self._told = await ledger.call(revalidate.shown)
             return [about_host.ledger_works()]
         except LedgerError as error:
             return [about_host.ledger_refuses(error)]
@@ -178,6 +182,13 @@ class Doctor:
             about_host.store_works(self._settings.kv),
             about_host.owner(owner, self._ledger_id, now=now, take_over_after_seconds=patience_seconds),
         ]
+
+    # Site ------------------------------------------------------------------------------------------------------
+
+    async def _check_site(self) -> list[Finding]:
+        if self._settings.revalidate_url is None or self._told is None:
+            return []
+        return [about_host.site_told(self._told, now=self._clock.now().timestamp())]
 
     # Port ------------------------------------------------------------------------------------------------------
 

@@ -29,9 +29,9 @@ class Debt:
 
 
 def owe(db: Connection, keys: Sequence[str], templates: Mapping[str, str]) -> None:
-    """The site is to be told of these keys. To be called before they are marked as written: also where they were is told.
+    """The site is to be told of these keys. `templates`: where the pages of each source are on the site.
 
-    `templates`: where the pages of each source are on the site.
+    To be called before they are marked as written: where they were before is to be told, too.
     """
     found = {key: None for some in chunks(keys) for key in _debts(db, some, templates)}
     if not found:

@@ -225,8 +225,15 @@ _DIFFERS = or_(
 def pending(db: Connection, now: float) -> list[Pending]:
     """Keys to write or delete now, what is higher on the site first."""
     ready = or_(Record.next_try_at.is_(None), Record.next_try_at <= now)
-    columns = (Record.key, Record.kind, Record.owner_id, Record.written_owner_id, Record.level, Record.wanted)
-    columns += (Record.source,)
+    columns = (
+        Record.key,
+        Record.kind,
+        Record.owner_id,
+        Record.written_owner_id,
+        Record.level,
+        Record.wanted,
+        Record.source,
+    )
     found = db.execute(select(*columns).where(_DIFFERS, ready).order_by(Record.level, Record.key))
     return [Pending(*row) for row in found]
 
@@ -330,9 +337,18 @@ def adopt_for_removal(db: Connection, leftovers: Mapping[str, str]) -> None:
     """Have keys removed that this ledger did not write. In: key -> the page of ours that it shows."""
     below: dict[str, str | None] = {}
     for some in chunks(leftovers.values()):
-        below.update((row[0], row[1]) for row in db.execute(select(Page.id, Page.source).where(Page.id.in_(some))))
+        below.update(
+            (row[0], row[1]) for row in db.execute(select(Page.id, Page.source).where(Page.id.in_(some)))
+        )
     rows = [
-        {"key": key, "kind": "page", "owner_id": page, "wanted": None, "written": OUTDATED, "source": below.get(page)}
+        {
+            "key": key,
+            "kind": "page",
+            "owner_id": page,
+            "wanted": None,
+            "written": OUTDATED,
+            "source": below.get(page),
+        }
         for key, page in leftovers.items()
     ]
     upsert(db, Record, rows, update=[])
