@@ -14,6 +14,7 @@ from sqlalchemy import Connection, insert
 from daemon.app import App
 from daemon.config import load_settings
 from daemon.demo import blocks as b
+from daemon.doctor import Doctor, Finding, Level
 from daemon.env import SecretStr
 from daemon.ledger import owed
 from daemon.ledger.owed import Debt
@@ -471,6 +472,32 @@ async def test_status_shows_how_it_stands_to_who_has_the_secret(tmp_path: Path, 
             "failedAt": None,
             "nextTry": None,
         }
+
+
+async def test_doctor_says_what_the_site_last_answered(tmp_path: Path, site: Receiver) -> None:
+    """From the ledger, without a call. Fails when only the daemon's own process knows."""
+    async with a_daemon(tmp_path, settings={"REVALIDATE_URL": site.url, "REVALIDATE_SECRET": KEY}) as daemon:
+        app, teller = daemon.app, daemon.app.revalidation
+        assert teller is not None
+
+        async def finding() -> Finding:
+            async for found in Doctor(app.settings, (), daemon.clock).findings():
+                if found.about == "site":
+                    return found
+            raise AssertionError("nothing is said of the site")
+
+        never = await finding()
+        assert never.level is Level.OK and "never told" in never.what
+        await daemon.settle()
+        site.answers = [404]
+        await teller.turn()
+        daemon.clock.advance(300.0)
+        bad = await finding()
+        assert bad.level is Level.PROBLEM and "answered 404" in bad.what and "5 minutes ago" in bad.what
+        assert "docs/revalidation.md" in bad.todo and "are owed" in bad.what
+        await teller.turn()
+        good, calls = await finding(), len(site.calls)
+        assert good.level is Level.OK and "last told 0 s ago" in good.what and len(site.calls) == calls
 
 
 def settings_of(folder: Path, site: Receiver, notion_url: str, database: str) -> dict[str, str]:
