@@ -1,9 +1,10 @@
 """Tells the operator once when syncing starts to fail, and once when it works again; likewise of held removals.
 
-It fails when three cycles in a row went wrong and none went well for three poll intervals (two minutes at least), or
-when nothing is done any more as `/health` says: a single blip is nobody's business. It works again when all went well
-for as long; whoever fails again within an hour has to go well for twice as long, and so on, up to an hour. What was
-told is kept in the ledger, so that a restart does not repeat it, and in memory while the ledger is the trouble.
+It fails when three cycles in a row went wrong and none went well for two minutes (eight poll intervals if that is
+less, three if that is more), when Notion refused the token twice, or as soon as `/health` says that nothing is done any
+more: a single blip is nobody's business. It works again when all went well for as long; whoever fails again within an
+hour has to go well for twice as long, and so on, up to an hour. What was told is kept in the ledger, so that a restart
+does not repeat it, and in memory while the ledger is the trouble.
 """
 
 from collections.abc import Mapping
@@ -30,6 +31,8 @@ from daemon.vitals import STALE_SECONDS, Vitals
 log = structlog.get_logger(__name__)
 LOOK_SECONDS = 5.0
 FAILURES_IN_A_ROW = 3
+REFUSALS_IN_A_ROW = 2
+"""They are a minute apart."""
 DAMPED_SECONDS = 3600.0
 """Failing again so soon after it worked again is flapping; nor is it ever asked to go well for longer."""
 GIVE_UP_SECONDS = 3600.0
@@ -92,7 +95,7 @@ def look_at(parts: Watched) -> Seen:
     vitals.last_progress = parts.cycle.reader.last_progress
     vitals.waits_until = now + parts.api.limiter.paused_for_seconds
     healthy, state, reason = vitals.verdict(now)
-    span = max(3 * vitals.poll_seconds, STALE_SECONDS)
+    span = max(3 * vitals.poll_seconds, min(8 * vitals.poll_seconds, STALE_SECONDS))
     cycled = vitals.last_summary is not None
     waits = vitals.stop_reason is None and vitals.waits_until > now
     is_unhealthy = not healthy and vitals.stop_reason is None
@@ -139,7 +142,8 @@ def _in_trouble(state: State, seen: Seen, now: float) -> State:
     since = now if state.since is None else state.since
     state = replace(state, since=since, failures=seen.failures, well_since=None)
     lasts = seen.failures >= FAILURES_IN_A_ROW and now - since >= seen.span_seconds
-    if state.failing or not (lasts or seen.is_unhealthy):
+    is_refused = seen.state == "stopped" and seen.failures >= REFUSALS_IN_A_ROW
+    if state.failing or not (lasts or is_refused or seen.is_unhealthy):
         return state
     again = state.recovered_at is not None and now - state.recovered_at < DAMPED_SECONDS
     told = _with_message(state, seen, now, "failing", seen.trouble or "", since=since)

@@ -79,12 +79,14 @@ def told(state: State) -> list[str]:
         ([(bad(), 300.0), (UNKNOWN, 86_400.0)], ["failing"]),
         ([(bad(), 100.0), (UNKNOWN, 60.0), (bad(), 5.0)], ["failing"]),
         ([(replace(bad(failures=0), is_unhealthy=True), 5.0)], ["failing"]),
+        ([(replace(bad(failures=1), state="stopped"), 60.0), (WELL, 600.0)], []),
+        ([(replace(bad(failures=2), state="stopped"), 5.0)], ["failing"]),
     ],
 )
 def test_it_fails_when_it_fails_for_long_and_works_when_it_works_for_long(
     looks: list[tuple[Seen, float]], expected: list[str]
 ) -> None:
-    """Three failures and two minutes, no blip; once each; what is not known yet is neither.
+    """Three failures and two minutes, or refused twice, no blip; once each; what is not known yet is neither.
 
     Fails when one failure, or one success, is enough, and when a state is told again while it lasts.
     """
@@ -160,7 +162,6 @@ class Life:
                 "NOTION_REQUESTS_PER_MINUTE": "100000",
                 "EMBEDDED_KV": "1",
                 "DATA_DIR": str(folder / "data"),
-                "POLL_INTERVAL_SECONDS": "0.05",
                 "HOST": "127.0.0.1",
                 "PORT": "0",
                 "SYNC_FAILURE_WEBHOOK": hook.url,
@@ -181,11 +182,13 @@ class Life:
             await running
             await app.close()
 
-    async def until(self, reached: Callable[[], Any]) -> None:
-        """Let time pass, some hundred times as fast as it does, until something has come true."""
+    async def until(self, app: App, reached: Callable[[], Any]) -> None:
+        """Let time pass, some hundred times as fast as it does, with its polls, until something has come true."""
         while not reached():
-            self.clock.advance(3.0)
-            await asyncio.sleep(0.005)
+            for _ in range(5):
+                self.clock.advance(3.0)
+                await asyncio.sleep(0.005)
+            app.schedule._wish(look=True)  # the ticks go by the machine's own time
 
     async def pass_by(self, app: App, seconds: float) -> None:
         """Let so much time pass, and some cycles with it."""
@@ -196,7 +199,7 @@ class Life:
             cycles += 1
 
         app.schedule.on_cycle = turned
-        await self.until(lambda: self.clock.monotonic() >= end and cycles >= 3)
+        await self.until(app, lambda: self.clock.monotonic() >= end and cycles >= 3)
 
 
 @asynccontextmanager
@@ -221,20 +224,20 @@ async def test_failing_and_recovering_is_told_once_each_through_restarts(
     """
     async with a_life(tmp_path, hook) as life:
         async with life.daemon() as app:
-            await life.until(lambda: app.vitals.ready)
+            await life.until(app, lambda: app.vitals.ready)
             await life.pass_by(app, 200.0)
             assert hook.calls == []
             life.world.workspace.revoke_token()
-            await life.until(lambda: hook.calls)
+            await life.until(app, lambda: hook.calls)
         for _ in range(2):
             async with life.daemon() as app:
-                await life.until(partial(has_failed, app, 3))
+                await life.until(app, partial(has_failed, app, 3))
         assert events(hook) == ["failing"]
         said = hook.told[0]
-        assert said["state"] == "stopped" and said["failures"] >= 3 and "NOTION_TOKEN" in said["hint"]
+        assert said["state"] == "stopped" and said["failures"] == 2 and "NOTION_TOKEN" in said["hint"]
         async with life.daemon() as app:
             life.world.workspace.restore_token()
-            await life.until(lambda: len(hook.calls) == 2)
+            await life.until(app, lambda: len(hook.calls) == 2)
             await life.pass_by(app, 400.0)
         assert events(hook) == ["failing", "recovered"]
         assert hook.told[1]["since"] == said["since"] and "works again" in hook.told[1]["text"]
@@ -255,17 +258,24 @@ async def test_a_daemon_that_never_lives_for_long_fails_too(tmp_path: Path, hook
         assert events(hook) == ["failing"] and hook.told[0]["failures"] == 3
 
 
-async def look(daemon: Daemon, seconds: float = 15.0) -> Summary | None:
-    """A poll interval passes: a cycle, as the schedule notes it, and a look."""
-    daemon.clock.advance(seconds)
-    summary = None
-    try:
-        summary = await daemon.cycle()
-    except LedgerError as error:
-        daemon.app.vitals.failed(str(error))
+async def look(daemon: Daemon, times: int) -> None:
+    """So many cycles, half a minute apart, as the schedule notes them, and a look after each."""
+    assert daemon.app.alarm is not None
+    for _ in range(times):
+        daemon.clock.advance(30.0)
+        try:
+            await daemon.cycle()
+        except LedgerError as error:
+            daemon.app.vitals.failed(str(error))
+        await daemon.app.alarm.turn()
+
+
+async def went_well(daemon: Daemon) -> None:
+    """A poll interval passes, the schedule notes a cycle that went well, and a look."""
+    daemon.clock.advance(15.0)
+    daemon.app.vitals.cycled(Summary(0.0, looked=True), daemon.clock)
     assert daemon.app.alarm is not None
     await daemon.app.alarm.turn()
-    return summary
 
 
 async def test_the_store_away_then_back(
@@ -273,19 +283,17 @@ async def test_the_store_away_then_back(
 ) -> None:
     """One blip is not told; an outage is, with its reason and none of the site's titles and slugs."""
     async with a_daemon(tmp_path, settings={"SYNC_FAILURE_WEBHOOK": hook.url}) as daemon:
-        await daemon.settle()
+        await daemon.catch_up()
 
         async def refuse(*_: object) -> bool:
             raise KVUnavailable("The store does not answer")
 
-        for outage in (1, 20):
+        for outage in (1, 6):
             with monkeypatch.context() as patch:
                 patch.setattr(daemon.app.kv, "apply", refuse)
                 daemon.sandbox.workspace.add_row(daemon.sample.pages_data_source, f"Secret plans {outage}")
-                for _ in range(outage):
-                    await look(daemon)
-            for _ in range(20):
-                await look(daemon)
+                await look(daemon, outage)
+            await look(daemon, 6)
             assert events(hook) == ([] if outage == 1 else ["failing", "recovered"])
         assert "store does not answer" in hook.told[0]["reason"]
         assert "ecret" not in str(hook.told).replace("secret-of-the-hook", "")
@@ -296,26 +304,23 @@ async def test_the_ledger_unusable_is_told_from_memory(
 ) -> None:
     """Nothing can be kept, and it is told once all the same. Fails when telling needs what could not be kept."""
     async with a_daemon(tmp_path, settings={"SYNC_FAILURE_WEBHOOK": hook.url}) as daemon:
-        await daemon.settle()
-        await look(daemon)
+        await daemon.catch_up()
+        await look(daemon, 1)
 
         async def refuse(*_: object, **__: object) -> None:
             raise LedgerError("The disk is full", "Free some space.")
 
         with monkeypatch.context() as patch:
             patch.setattr(Ledger, "call", refuse)
-            for _ in range(30):
-                await look(daemon)
+            await look(daemon, 12)
         assert events(hook) == ["failing"] and "disk is full" in hook.told[0]["text"]
-        for _ in range(20):
-            await look(daemon)
+        await look(daemon, 6)
         assert events(hook) == ["failing", "recovered"]
 
 
 async def test_held_removals_are_told_and_their_end(tmp_path: Path, hook: Receiver) -> None:
     """As the ledger has them, through a restart. Fails when a start, which has not looked yet, takes them for gone."""
     async with a_daemon(tmp_path, settings={"SYNC_FAILURE_WEBHOOK": hook.url}) as daemon:
-        await daemon.settle()
         app = daemon.app
         for held in (0, 7, 7, None, 7):
             app.vitals.held = held or 0
@@ -328,13 +333,13 @@ async def test_held_removals_are_told_and_their_end(tmp_path: Path, hook: Receiv
                     app.cycle.reader.last_progress = daemon.clock.monotonic()
                     await app.alarm.turn()
             else:
-                await look(daemon)
+                await went_well(daemon)
         assert events(hook) == ["held"]
         assert "7 removals" in hook.told[0]["text"] and "confirm-removals" in hook.told[0]["hint"]
         assert hook.told[0]["state"] == "degraded"
         app.vitals.held = 0
         for _ in range(20):
-            await look(daemon)
+            await went_well(daemon)
         assert events(hook) == ["held", "recovered"] and "no removals" in hook.told[1]["text"]
 
 
@@ -343,17 +348,16 @@ async def test_a_hook_that_does_not_answer_is_tried_for_an_hour_and_then_left(
 ) -> None:
     """With growing pauses, in order; nothing of the address is shown. Fails when it is tried for ever."""
     async with a_daemon(tmp_path, settings={"SYNC_FAILURE_WEBHOOK": hook.url}) as daemon:
-        await daemon.settle()
         app, hook.always = daemon.app, 503
         assert app.alarm is not None
-        for _ in range(int(2 * GIVE_UP_SECONDS / 15)):
+        for _ in range(int(2 * GIVE_UP_SECONDS / 30)):
             app.vitals.failed("the store is away")
-            daemon.clock.advance(15.0)
+            daemon.clock.advance(30.0)
             await app.alarm.turn()
         assert 5 <= len(hook.calls) <= 20 and set(events(hook)) == {"failing"}
         hook.always = 204
         for _ in range(20):
-            await look(daemon)
+            await went_well(daemon)
         assert events(hook)[-1] == "recovered" and events(hook).count("recovered") == 1
         shown = (await daemon.http.get("/status", headers={"x-sync-secret": SECRET})).json()["failureWebhook"]
         assert shown == {"failing": False, "held": False, "waiting": 0}
@@ -363,7 +367,6 @@ async def test_a_hook_that_does_not_answer_is_tried_for_an_hour_and_then_left(
 async def test_a_daemon_that_stands_by_tells_nothing(tmp_path: Path, hook: Receiver) -> None:
     """The one that writes tells. Fails when standing is not asked for."""
     async with a_daemon(tmp_path, settings={"SYNC_FAILURE_WEBHOOK": hook.url}) as daemon:
-        await daemon.settle()
         alarm, vitals = daemon.app.alarm, daemon.app.vitals
         assert alarm is not None
         vitals.on_standby = True
@@ -380,6 +383,7 @@ async def test_a_daemon_that_stands_by_tells_nothing(tmp_path: Path, hook: Recei
 
 
 async def test_nobody_to_tell_costs_nothing(tmp_path: Path) -> None:
-    """No alarm, no errand and no row without the setting."""
+    """No alarm, nothing that tells a site, no errand without the settings."""
     async with a_daemon(tmp_path) as daemon:
-        assert daemon.app.alarm is None and daemon.app.errands == []
+        app = daemon.app
+        assert app.alarm is None and app.revalidation is None and app.errands == []

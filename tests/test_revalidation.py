@@ -204,13 +204,15 @@ async def test_a_page_that_moves_owes_both_places_and_one_that_leaves_its_own(
         assert "page:about/child" in values(site, "tags") and "/blog/about/child" in values(site, "paths")
 
 
-async def test_without_a_site_nothing_is_owed(tmp_path: Path) -> None:
+async def test_without_a_site_nothing_is_owed(tmp_path: Path, site: Receiver) -> None:
     """No rows that nobody would ever take away. Fails when owing does not ask whether a site is configured."""
-    async with a_daemon(tmp_path) as daemon:
-        await daemon.settle()
-        assert await daemon.page_keys()
-        assert await daemon.app.ledger.call(owed.count) == 0
-        assert daemon.app.revalidation is None and daemon.app.errands == []
+    async with a_world(tmp_path) as world:
+        blog = Blog(world, site)
+        world.site_paths = None
+        await blog.start()
+        await world.settle()
+        assert await world.value("page:post") is not None
+        assert await blog.owed() == [] and await blog.teller.turn() is None and site.calls == []
 
 
 async def test_a_flushed_store_owes_everything_and_what_it_lost_before_it_was_deleted(
@@ -278,10 +280,13 @@ async def test_a_site_that_is_away_for_an_hour_holds_up_nobody_and_hears_the_new
         began = clock.monotonic()
         await blog.edit(blog.post, "first")
         while clock.monotonic() - began < 3600.0:
-            await blog.edit(blog.about, f"at {clock.monotonic()}")
-            await blog.edit(blog.post, f"at {clock.monotonic()}")
-            await blog.teller.turn()
-            assert f"at {clock.monotonic() - 120.0}" in str(await blog.world.value("page:post"))
+            words = f"written at {clock.monotonic()}"
+            await blog.edit(blog.about, words)
+            await blog.edit(blog.post, words)
+            assert words in str(await blog.world.value("page:post"))
+            for _ in range(20):
+                clock.advance(15.0)
+                await blog.teller.turn()
         assert 5 <= len(site.calls) <= 20
         expected = ["page:post", "/blog/post", "posts:index", "page:about", "/about", "pages:index"]
         assert await blog.owed() == expected
@@ -431,7 +436,7 @@ async def test_killed_before_the_call_or_before_it_is_marked_the_next_process_te
 async def test_a_daemon_that_stands_by_tells_nothing(tmp_path: Path, site: Receiver) -> None:
     """It shares the ledger with the one that writes, and that one tells. Fails when standing is not asked for."""
     async with a_daemon(tmp_path, settings={"REVALIDATE_URL": site.url}) as daemon:
-        await daemon.settle()
+        await daemon.catch_up()
         publisher, teller = daemon.app.cycle.publisher, daemon.app.revalidation
         assert teller is not None
         publisher.standing = Standing.STANDBY
@@ -447,7 +452,7 @@ async def test_status_shows_how_it_stands_to_who_has_the_secret(tmp_path: Path, 
     """What is owed, the last success, the last answer with what to do, the next try; the brief form has none of it."""
     settings = {"REVALIDATE_URL": f"{site.url}?key=hidden-in-the-query", "REVALIDATE_SECRET": KEY}
     async with a_daemon(tmp_path, settings=settings) as daemon:
-        await daemon.settle()
+        await daemon.catch_up()
         teller, secret = daemon.app.revalidation, {"x-sync-secret": SECRET}
         assert teller is not None
         site.answers = [401]
@@ -466,7 +471,7 @@ async def test_status_shows_how_it_stands_to_who_has_the_secret(tmp_path: Path, 
         shown = (await daemon.http.get("/status", headers=secret)).json()["revalidation"]
         assert shown == {
             "owed": 0,
-            "lastSuccess": "2026-01-05T09:07:40.000Z",
+            "lastSuccess": "2026-01-05T09:01:00.000Z",
             "problem": None,
             "hint": None,
             "failedAt": None,
@@ -488,7 +493,7 @@ async def test_doctor_says_what_the_site_last_answered(tmp_path: Path, site: Rec
 
         never = await finding()
         assert never.level is Level.OK and "never told" in never.what
-        await daemon.settle()
+        await daemon.catch_up()
         site.answers = [404]
         await teller.turn()
         daemon.clock.advance(300.0)
