@@ -4,13 +4,15 @@ import asyncio
 import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import structlog
 
 from daemon import __version__, jsontext, log
+from daemon.alarm import Alarm
 from daemon.clock import Clock, SystemClock
 from daemon.config import Settings
+from daemon.errand import Errand
 from daemon.handshakes import Handshakes
 from daemon.kv.base import KV
 from daemon.kv.embedded import EmbeddedKV
@@ -19,7 +21,9 @@ from daemon.kv.upstash import UpstashKV
 from daemon.ledger import sources
 from daemon.ledger.ledger import Ledger
 from daemon.notion.api import NotionApi
+from daemon.outgoing import Outgoing
 from daemon.presence import Presence
+from daemon.revalidate import Revalidation
 from daemon.schedule import Schedule
 from daemon.status import brief
 from daemon.sync.cycle import Cycle
@@ -34,6 +38,8 @@ SWITCH_SECONDS = 0.001
 request. At Python's own five milliseconds, working out a large site would hold up every answer many times over."""
 STOP_SECONDS = 8.0
 """How long a stop may take in all; hosts send SIGKILL after about ten seconds."""
+TELL_SECONDS = 30.0
+"""How long a command tells the site what it changed; what is left, the next daemon or command tells."""
 
 logger = structlog.get_logger(__name__)
 
@@ -67,11 +73,15 @@ class App:
         daemon_id, beat = self.cycle.publisher.daemon_id, settings.heartbeat_seconds
         self.presence = Presence(self.ledger, self.clock, daemon_id, beat)
         self.presence.is_on_standby = lambda: self.cycle.on_standby
+        self.outgoing = Outgoing()
+        self.revalidation = self._revalidation()
+        self.alarm = self._alarm()
+        self.errands = self._errands()
         self.cycle.publisher.status_text = self._status_text
         self.cycle.publisher.may_claim = lambda: self.api.has_answered
         self.edit_lag = EditLag()
         self.cycle.publisher.on_publish = self.edit_lag.follow
-        self.cycle.publisher.on_written = self._measure_lag
+        self.cycle.publisher.on_written.append(self._measure_lag)
 
     async def open(self) -> None:
         """Open the ledger and look whose store it is. Raises LedgerError."""
@@ -88,9 +98,17 @@ class App:
         wanted = [(source.name, source.ref) for source in self.settings.sources]
         await self.ledger.call(sources.follow_settings, wanted)
 
+    async def tell_site(self) -> None:
+        """For who runs no errands: tell the site what it is owed, for a bounded time."""
+        if self.revalidation is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(TELL_SECONDS):
+                    await self.revalidation.turn()
+
     async def close(self) -> None:
-        """Give the store back, then close everything that `open` and the work opened."""
-        await self.cycle.stop()
+        """Give the store back and end the errands, then close everything that `open` and the work opened."""
+        await asyncio.gather(self.cycle.stop(), *(errand.stop() for errand in self.errands))
+        await self.outgoing.close()
         await self.presence.leave()
         await self.api.close()
         await self.kv.close()
@@ -113,6 +131,8 @@ class App:
                 sources=[source.name for source in self.settings.sources],
                 warnings=list(self.settings.warnings),
             )
+            for errand in self.errands:
+                errand.start()
             working = asyncio.create_task(self.schedule.run(), name="schedule")
             attending = asyncio.create_task(self.hints.run(), name="hints")
             stopping = asyncio.create_task(stop.wait(), name="stop")
@@ -142,6 +162,32 @@ class App:
         lags = self.edit_lag.written(written, now, since)
         for lag in lags if self.vitals.ready else ():
             self.vitals.meters.edit_seconds.observe(lag)
+
+    def _revalidation(self) -> Revalidation | None:
+        """What tells the site; None where no site is named."""
+        settings, publisher = self.settings, self.cycle.publisher
+        if settings.revalidate_url is None:
+            return None
+        publisher.site_paths = settings.revalidate_paths
+        teller = Revalidation(
+            self.ledger, self.clock, self.outgoing, settings.revalidate_url, settings.revalidate_secret
+        )
+        teller.may_tell = lambda: not self.cycle.on_standby
+        return teller
+
+    def _alarm(self) -> Alarm | None:
+        """What tells the operator; None where nobody is to be told."""
+        url = self.settings.sync_failure_webhook
+        return Alarm(self, self.ledger, self.outgoing, url) if url else None
+
+    def _errands(self) -> list[Errand]:
+        """What is done beside the cycles while the daemon runs."""
+        errands = [Errand("alarm", self.alarm.turn, self.clock)] if self.alarm else []
+        if self.revalidation is not None:
+            telling = Errand("revalidation", self.revalidation.turn, self.clock)
+            self.cycle.publisher.on_written.append(lambda _: telling.wake())
+            errands.append(telling)
+        return errands
 
     def _status_text(self) -> str:
         return jsontext.dumps(brief(self))

@@ -371,4 +371,7 @@ def _print_status(known: dict[str, Any]) -> None:
         console.print(f"skipped: database {row['name'] or row['id']}: {row['reason']}")
     for warning in known["warnings"]:
         console.print(f"warning: {warning}")
+    if site := known["revalidation"]:
+        problem = f" ({site['problem']}. {site['hint']})" if site["problem"] else ""
+        console.print(f"tags and paths that the site is still to be told: {site['owed']}{problem}")
     console.print(f"keys waiting to be written: {known['recordsWaiting']}")

@@ -289,7 +289,7 @@ def cron(reader: Reader) -> str | None:
 
 def check_secrets(reader: Reader) -> None:
     """What works but protects little."""
-    for name in ("CRON_SECRET", "EMBEDDED_KV_TOKEN"):
+    for name in ("CRON_SECRET", "EMBEDDED_KV_TOKEN", "REVALIDATE_SECRET"):
         if 0 < len(reader.text(name)) < SHORTEST_GOOD_SECRET:
             reader.warn(name, f"is shorter than {SHORTEST_GOOD_SECRET} characters and may be guessed")
     qstash = ("QSTASH_CURRENT_SIGNING_KEY", "QSTASH_NEXT_SIGNING_KEY")
@@ -298,3 +298,5 @@ def check_secrets(reader: Reader) -> None:
         reader.warn(missing[0], "is not set although the other key is: calls signed with it are refused")
     if "REVALIDATE_SECRET" in reader.values and "REVALIDATE_URL" not in reader.values:
         reader.warn("REVALIDATE_SECRET", "is set without REVALIDATE_URL, so the site is told nothing")
+    if "REVALIDATE_URL" in reader.values and "REVALIDATE_SECRET" not in reader.values:
+        reader.warn("REVALIDATE_SECRET", "is not set, so the calls to REVALIDATE_URL are not signed")

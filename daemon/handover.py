@@ -50,7 +50,9 @@ async def carry_out(app: App, stop: asyncio.Event, order: Order, console: Consol
         if result is not None:
             return result
     await app.open()
-    return await order.alone()
+    result = await order.alone()
+    await app.tell_site()
+    return result
 
 
 class _Waiting:

@@ -120,6 +120,7 @@ async def _mend(app: App, stop: asyncio.Event, differences: list[Difference]) ->
     await app.open()
     await _mark(app, differences)
     await sync_until_done(app, stop)
+    await app.tell_site()
 
 
 async def _hand_over(app: App, stop: asyncio.Event, differences: list[Difference]) -> None:

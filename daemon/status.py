@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 from sqlalchemy import Connection
 
-from daemon import __version__
+from daemon import __version__, alarm, revalidate
 from daemon.clock import Clock
 from daemon.config import Settings
 from daemon.kv.base import KV
@@ -121,6 +121,8 @@ def _details(db: Connection, parts: Parts) -> dict[str, Any]:
             "refused": parts.hints.refused,
             "lastEventAt": moment(parts.hints.last_event_at),
         },
+        "revalidation": _revalidation(db) if parts.settings.revalidate_url else None,
+        "failureWebhook": alarm.shown(db) if parts.settings.sync_failure_webhook else None,
         "warnings": warnings(parts),
     }
 
@@ -143,6 +145,12 @@ def _job(task: tasks.Task) -> dict[str, Any]:
         "nextTryAt": moment(task.next_try_at),
         "problem": task.problem,
     }
+
+
+def _revalidation(db: Connection) -> dict[str, Any]:
+    known = revalidate.shown(db)
+    times = ("lastSuccess", "failedAt", "nextTry")
+    return {name: moment(value) if name in times else value for name, value in known.items()}
 
 
 def _sources(db: Connection) -> list[dict[str, Any]]:

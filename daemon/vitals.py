@@ -14,7 +14,11 @@ STALE_SECONDS = 120.0
 
 @dataclass
 class Vitals:
-    """Moments are monotonic seconds. `became_ready`: the first sync has completed."""
+    """Moments are monotonic seconds. `became_ready`: the first sync has completed.
+
+    `failures`: cycles in a row in which something went wrong, `trouble`: what. A cycle that only went on reading does
+    not end the row: looking for changes may fail all the time.
+    """
 
     started_at: float
     poll_seconds: float
@@ -29,6 +33,8 @@ class Vitals:
     held: int = 0
     stop_reason: str | None = None
     problem: str | None = None
+    failures: int = 0
+    trouble: str | None = None
     last_summary: dict[str, Any] | None = None
     meters: Meters = field(default_factory=Meters)
 
@@ -47,6 +53,10 @@ class Vitals:
         self.last_summary = summary.as_dict()
         self.meters.cycle_seconds.observe(summary.duration_seconds)
         self.meters.cycles[Outcome.SUCCESS if summary.problem is None else Outcome.PROBLEM] += 1
+        if summary.problem is not None:
+            self._in_trouble(summary.problem)
+        elif summary.looked:
+            self.failures, self.trouble = 0, None
         if summary.problem is None:
             self.last_success = clock.monotonic()
             self.last_success_time = clock.now().timestamp()
@@ -55,11 +65,17 @@ class Vitals:
         """Notion refuses this token: nothing more is read until it is mended."""
         self.stop_reason = reason
         self.meters.cycles[Outcome.REFUSED] += 1
+        self._in_trouble(reason)
 
     def failed(self, reason: str) -> None:
         """A cycle ended with an error of its own."""
         self.problem = reason
         self.meters.cycles[Outcome.CRASHED] += 1
+        self._in_trouble(reason)
+
+    def _in_trouble(self, reason: str) -> None:
+        self.failures += 1
+        self.trouble = reason
 
     def verdict(self, now: float) -> tuple[bool, str, str | None]:
         """(healthy, state, reason) at a monotonic moment."""

@@ -407,6 +407,7 @@ def test_ci_installs_what_is_missing_and_requires_everything(checkout: Path) -> 
         "apt-get update -qq",
         "apt-get install -qq --yes --no-install-recommends chromium",
         "npm install --prefix tests/node --no-package-lock --no-audit --no-fund --loglevel=error",
+        "npm install --prefix tests/next --no-package-lock --no-audit --no-fund --loglevel=error",
         "make check",
         "required=1",
         "make test",

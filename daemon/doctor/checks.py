@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import httpx
 from sqlalchemy import Connection
 
+from daemon import revalidate
 from daemon.app import open_kv
 from daemon.clock import Clock
 from daemon.config import Settings, SourceSetting
@@ -62,6 +63,7 @@ class Doctor:
         self._clock = clock
         self._ledger_id: str | None = None
         self._webhooks = WebhookFacts()
+        self._told: dict[str, Any] | None = None
 
     async def findings(self) -> AsyncIterator[Finding]:
         """Everything that is found, in the order in which it is best mended."""
@@ -71,6 +73,7 @@ class Doctor:
             "ledger": self._check_ledger,
             "store": self._check_store,
             "webhooks": self._check_webhooks,
+            "site": self._check_site,
             "port": self._check_port,
         }
         for about, check in checks.items():
@@ -139,6 +142,7 @@ class Doctor:
                 return [about_host.ledger_behind()]
             self._ledger_id = await ledger.call(meta.get, Fact.LEDGER_ID) or ""
             self._webhooks = await ledger.call(_webhook_facts)
+            self._told = await ledger.call(revalidate.shown)
             return [about_host.ledger_works()]
         except LedgerError as error:
             return [about_host.ledger_refuses(error)]
@@ -190,6 +194,13 @@ class Doctor:
         """From what the ledger said when it was looked at."""
         now = self._clock.now().timestamp()
         return about_webhooks.findings(self._settings, self._webhooks, now)
+
+    # Site ------------------------------------------------------------------------------------------------------
+
+    async def _check_site(self) -> list[Finding]:
+        if self._settings.revalidate_url is None or self._told is None:
+            return []
+        return [about_host.site_told(self._told, now=self._clock.now().timestamp())]
 
     # Port ------------------------------------------------------------------------------------------------------
 

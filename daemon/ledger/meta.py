@@ -26,6 +26,9 @@ class Fact(StrEnum):
     COMMAND_BEGAN_AT = "command_began_at"
     WEBHOOK_EVENT_AT = "webhook_event_at"
     WEBHOOK_HANDSHAKES = "webhook_handshakes"
+    OWED_LAST = "owed_last"
+    REVALIDATION = "revalidation"
+    ALARM = "alarm"
 
 
 def get(db: Connection, fact: Fact) -> Any:

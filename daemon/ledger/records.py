@@ -48,12 +48,13 @@ class SiteFacts:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a key should hold: whose content, on which level of the site, and its hash."""
+    """What a key should hold: whose content, on which level of the site, and its hash; of a page also its source."""
 
     kind: str
     owner_id: str
     level: int
     hash: str
+    source: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,7 @@ class Pending:
     written_owner_id: str | None
     level: int
     wanted: str | None
+    source: str | None = None
 
 
 def load_site(db: Connection) -> SiteFacts:
@@ -175,7 +177,7 @@ def store_wanted(db: Connection, wanted: Mapping[str, Wanted]) -> int:
 
     What was refused before says nothing of what a key should hold now.
     """
-    columns = (Record.key, Record.wanted, Record.owner_id, Record.level)
+    columns = (Record.key, Record.wanted, Record.owner_id, Record.level, Record.source)
     stored = {row[0]: tuple(row[1:]) for row in db.execute(select(*columns))}
     changed = [
         {
@@ -184,12 +186,13 @@ def store_wanted(db: Connection, wanted: Mapping[str, Wanted]) -> int:
             "owner_id": w.owner_id,
             "level": w.level,
             "wanted": w.hash,
+            "source": w.source,
             **_UNTRIED,
         }
         for key, w in wanted.items()
-        if stored.get(key) != (w.hash, w.owner_id, w.level)
+        if stored.get(key) != (w.hash, w.owner_id, w.level, w.source)
     ]
-    upsert(db, Record, changed, update=["kind", "owner_id", "level", "wanted", *_UNTRIED])
+    upsert(db, Record, changed, update=["kind", "owner_id", "level", "wanted", "source", *_UNTRIED])
     unwanted = [key for key, row in stored.items() if key not in wanted and row[0] is not None]
     for some in chunks(unwanted):
         db.execute(update(Record).where(Record.key.in_(some)).values(wanted=None, **_UNTRIED))
@@ -220,13 +223,22 @@ _DIFFERS = or_(
     and_(Record.wanted.is_not(None), or_(Record.written.is_(None), Record.wanted != Record.written)),
     and_(Record.wanted.is_(None), Record.written.is_not(None)),
     Record.owner_id != Record.written_owner_id,
+    Record.source != Record.written_source,
 )
 
 
 def pending(db: Connection, now: float) -> list[Pending]:
     """Keys to write or delete now, what is higher on the site first."""
     ready = or_(Record.next_try_at.is_(None), Record.next_try_at <= now)
-    columns = (Record.key, Record.kind, Record.owner_id, Record.written_owner_id, Record.level, Record.wanted)
+    columns = (
+        Record.key,
+        Record.kind,
+        Record.owner_id,
+        Record.written_owner_id,
+        Record.level,
+        Record.wanted,
+        Record.source,
+    )
     found = db.execute(select(*columns).where(_DIFFERS, ready).order_by(Record.level, Record.key))
     return [Pending(*row) for row in found]
 
@@ -256,9 +268,19 @@ def begin_write(db: Connection, keys: Sequence[str]) -> None:
     unknown = {
         "written": OUTDATED,
         "written_owner_id": func.coalesce(Record.written_owner_id, Record.owner_id),
+        "written_source": func.coalesce(Record.written_source, Record.source),
     }
     for some in chunks(keys):
         db.execute(update(Record).where(Record.key.in_(some)).values(unknown))
+
+
+_NOTHING: dict[str, Any] = {
+    "written": None,
+    "written_owner_id": None,
+    "written_source": None,
+    "digest": None,
+}
+"""Of a key that the store does not hold."""
 
 
 def mark_written(db: Connection, done: Sequence[tuple[Pending, str | None]], now: float) -> None:
@@ -268,9 +290,10 @@ def mark_written(db: Connection, done: Sequence[tuple[Pending, str | None]], now
         if row.wanted is None:
             mine = Record.key == row.key
             db.execute(delete(Record).where(mine, Record.wanted.is_(None)))
-            db.execute(update(Record).where(mine).values(written=None, written_owner_id=None, digest=None))
+            db.execute(update(Record).where(mine).values(_NOTHING))
             continue
         holds = {"written": row.wanted, "written_owner_id": row.owner_id, "digest": digest}
+        holds["written_source"] = row.source
         written.append({"its_key": row.key, **holds, "written_at": now, **_UNTRIED})
     if written:
         db.execute(update(Record).where(Record.key == bindparam("its_key")), written)
@@ -301,6 +324,12 @@ def rewrite(db: Connection, *, kinds: Sequence[str] = (), owner_id: str | None =
     db.execute(question.values(written=OUTDATED, next_try_at=None))
 
 
+def deletions_owed(db: Connection) -> list[str]:
+    """Keys that the store holds, or may hold, and should not."""
+    question = select(Record.key).where(Record.wanted.is_(None), Record.written.is_not(None))
+    return [key for (key,) in db.execute(question.order_by(Record.key))]
+
+
 def unknown_keys(db: Connection, keys: Sequence[str]) -> list[str]:
     """Those of the keys that this ledger knows nothing of."""
     known = {
@@ -311,8 +340,20 @@ def unknown_keys(db: Connection, keys: Sequence[str]) -> list[str]:
 
 def adopt_for_removal(db: Connection, leftovers: Mapping[str, str]) -> None:
     """Have keys removed that this ledger did not write. In: key -> the page of ours that it shows."""
+    below: dict[str, str | None] = {}
+    for some in chunks(leftovers.values()):
+        below.update(
+            (row[0], row[1]) for row in db.execute(select(Page.id, Page.source).where(Page.id.in_(some)))
+        )
     rows = [
-        {"key": key, "kind": "page", "owner_id": page, "wanted": None, "written": OUTDATED}
+        {
+            "key": key,
+            "kind": "page",
+            "owner_id": page,
+            "wanted": None,
+            "written": OUTDATED,
+            "source": below.get(page),
+        }
         for key, page in leftovers.items()
     ]
     upsert(db, Record, rows, update=[])

@@ -213,7 +213,8 @@ class Record(Base):
     """One key: the hash of what it should hold (null: nothing) and of what it does hold.
 
     `written_owner_id` is whose content the key holds now: a page that moves to another key, and whoever takes the old
-    one, are written together.
+    one, are written together. `source` and `written_source`: likewise the source below which the page of the key stands
+    (null: no page), which decides its path on the site.
     """
 
     __tablename__ = "records"
@@ -221,6 +222,8 @@ class Record(Base):
     kind: Mapped[str] = mapped_column(String(10))
     owner_id: Mapped[str] = mapped_column(String(200))
     written_owner_id: Mapped[str | None] = mapped_column(String(200))
+    source: Mapped[str | None] = mapped_column(String(200))
+    written_source: Mapped[str | None] = mapped_column(String(200))
     level: Mapped[int] = mapped_column(Integer, default=0)
     wanted: Mapped[str | None] = mapped_column(String(64))
     written: Mapped[str | None] = mapped_column(String(64))
@@ -231,6 +234,18 @@ class Record(Base):
     problem: Mapped[str | None] = mapped_column(Text)
 
     __table_args__ = (Index("records_owner", "owner_id"),)
+
+
+class Owed(Base):
+    """A tag or a path of which the site is to be told. `position` is its turn, `version` its last change."""
+
+    __tablename__ = "owed"
+    kind: Mapped[str] = mapped_column(String(10), primary_key=True)
+    value: Mapped[str] = mapped_column(Text, primary_key=True)
+    position: Mapped[int] = mapped_column(Integer)
+    version: Mapped[int] = mapped_column(Integer)
+
+    __table_args__ = (Index("owed_position", "position"), Index("owed_version", "version"))
 
 
 class CycleRow(Base):

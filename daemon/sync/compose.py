@@ -125,7 +125,8 @@ def compose(facts: SiteFacts, written_keys: Iterable[str] = ()) -> Composition:
     written = set(written_keys)
     for page_id, place in site.layout.places.items():
         if site.is_published(page_id):
-            site.wanted[key_page(place.slug)] = Wanted("page", page_id, place.level, _page_hash(site, place))
+            wanted = Wanted("page", page_id, place.level, _page_hash(site, place), place.source)
+            site.wanted[key_page(place.slug)] = wanted
     for source in facts.sources:
         _want_index(site, source.name, source.listed or source.stuck, written)
     for database_id in site.layout.databases:

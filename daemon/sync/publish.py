@@ -30,7 +30,7 @@ from daemon.kv.base import (
     Owner,
     Write,
 )
-from daemon.ledger import meta, records
+from daemon.ledger import meta, owed, records
 from daemon.ledger.ledger import Ledger, LedgerError, chunks
 from daemon.ledger.meta import Fact
 from daemon.ledger.records import Pending, ReadFacts
@@ -115,12 +115,14 @@ class Publisher:
         """Whether Notion has answered since the start: a daemon that it refuses must not push another aside."""
         self.on_publish: Callable[[Mapping[str, ReadFacts]], None] = lambda _: None
         """Told, before anything is written, what the pages of the site to be published were last read as."""
-        self.on_written: Callable[[Sequence[str]], None] = lambda _: None
+        self.on_written: list[Callable[[Sequence[str]], None]] = []
         """Told of each batch that was marked: the pages whose keys it set."""
         self.took_over_at = float("-inf")
         """The monotonic second at which it came out of standby last."""
         self.is_unsearched = False
         """Whether the store was filled by somebody else, who may have left pages of ours under other slugs."""
+        self.site_paths: Mapping[str, str] | None = None
+        """Where the pages of each source are on the site that is told what changed; None: no site is told."""
 
     # Whose store it is -------------------------------------------------------------------------------------------
 
@@ -143,6 +145,7 @@ class Publisher:
             if owner is not None and (owner.ledger_id, owner.content_id) == (ledger_id, content_id):
                 return str(content_id), False, bool(meta.get(db, Fact.STORE_UNSEARCHED))
             known = records.written_any(db)
+            self._owe(db, records.deletions_owed(db))  # the store has lost them, the site may still show them
             records.forget_written(db)
             meta.put(db, Fact.STORE_UNSEARCHED, True)
             if content_id is None or owner is not None or known:
@@ -333,14 +336,23 @@ class Publisher:
             done.refused += 1
             await self._refuse(items, str(error))
             return
-        await self._ledger.call(
-            records.mark_written, [(item.row, item.digest) for item in items], self._clock.now().timestamp()
-        )
-        self.on_written([item.row.owner_id for item in items if item.row.kind == "page" and item.write.value])
+        await self._ledger.call(self._mark_written, items)
+        pages = [item.row.owner_id for item in items if item.row.kind == "page" and item.write.value]
+        for listener in self.on_written:
+            listener(pages)
         done.batches += 1
         done.deleted += sum(1 for item in items if item.write.value is None)
         done.written.update(item.row.kind for item in items if item.write.value is not None)
         done.pages.update({item.row.owner_id: item.page_type for item in items if item.page_type})
+
+    def _mark_written(self, db: Connection, items: Sequence[_Item]) -> None:
+        self._owe(db, [item.row.key for item in items])
+        marks = [(item.row, item.digest) for item in items]
+        records.mark_written(db, marks, self._clock.now().timestamp())
+
+    def _owe(self, db: Connection, keys: Sequence[str]) -> None:
+        if self.site_paths is not None:
+            owed.owe(db, keys, self.site_paths)
 
     async def _apply(self, writes: Sequence[Write]) -> bool:
         """One atomic script. False: the store is somebody else's now, and nothing was written."""

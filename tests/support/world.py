@@ -2,7 +2,7 @@
 
 import json
 import random
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,6 +38,7 @@ class World:
     requests_per_minute: int
     kv: KV
     sources: list[tuple[str, str]] = field(default_factory=list)
+    site_paths: Mapping[str, str] | None = None
     cycle: Cycle = field(init=False)
     api: NotionApi = field(init=False)
     ledger: Ledger = field(init=False)
@@ -60,6 +61,7 @@ class World:
             rng=random.Random(1),
         )
         self.cycle = Cycle(self.api, self.ledger, self.kv, self.trust, self.clock, heartbeat_seconds=300.0)
+        self.cycle.publisher.site_paths = self.site_paths
         await self.cycle.start()
 
     async def stop(self) -> None:
