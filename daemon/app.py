@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import structlog
+from sqlalchemy import Connection
 
 from daemon import __version__, jsontext, log
 from daemon.clock import Clock, SystemClock
@@ -14,7 +15,7 @@ from daemon.kv.base import KV
 from daemon.kv.embedded import EmbeddedKV
 from daemon.kv.redis import RedisKV
 from daemon.kv.upstash import UpstashKV
-from daemon.ledger import sources
+from daemon.ledger import publishing, sources
 from daemon.ledger.ledger import Ledger
 from daemon.notion.api import NotionApi
 from daemon.presence import Presence
@@ -66,12 +67,18 @@ class App:
             log.register_secret(secret)
         await self.ledger.open()
         await self.follow_settings()
+        await self.ledger.call(publishing.renew_cards)
         await self.cycle.start()
 
     async def follow_settings(self) -> None:
         """Make the ledger's sources those of the settings."""
         wanted = [(source.name, source.ref) for source in self.settings.sources]
-        await self.ledger.call(sources.follow_settings, wanted)
+
+        def follow(db: Connection) -> None:
+            sources.follow_settings(db, wanted)
+            publishing.follow_rules(db, self.settings.publish_rules)
+
+        await self.ledger.call(follow)
 
     async def close(self) -> None:
         """Give the store back, then close everything that `open` and the work opened."""

@@ -29,6 +29,7 @@ from daemon.oneshot import Verification, sync_until_done
 from daemon.oneshot import verify as verify_site
 from daemon.progress import Progress
 from daemon.status import full
+from daemon.sync.rulebook import RuleError
 
 T = TypeVar("T")
 FAILED = 1
@@ -275,6 +276,9 @@ def _finish(work: Coroutine[Any, Any, T]) -> T:
         _complain([str(error)])
     except NotionError as error:
         _complain([f"{error} {error.hint}"])
+    except RuleError as error:
+        _complain(error.problems)
+        raise typer.Exit(USAGE) from None
     raise typer.Exit(FAILED)
 
 

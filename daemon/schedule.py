@@ -29,6 +29,7 @@ from daemon.notion.api import NotionApi
 from daemon.notion.errors import NotionError
 from daemon.notion.limiter import Lane
 from daemon.sync.cycle import Cycle, Summary
+from daemon.sync.rulebook import RuleError
 from daemon.vitals import Vitals
 
 log = structlog.get_logger(__name__)
@@ -229,6 +230,8 @@ class Schedule:
             log.error("the ledger cannot be used", action="ledger_failed", cause=error.cause, hint=error.hint)
             self._vitals.failed(str(error))
             self._wishes.join(wishes)
+        except RuleError:
+            raise  # a wrong setting: nothing is done with it
         except Exception as error:
             log.exception("a cycle crashed", action="cycle_crashed")
             self._vitals.failed(f"{type(error).__name__}: see the log")

@@ -24,6 +24,8 @@ class Fact(StrEnum):
     STORE_UNSEARCHED = "store_unsearched"
     STORE_COMPARED_AT = "store_compared_at"
     COMMAND_BEGAN_AT = "command_began_at"
+    CARDS_VERSION = "cards_version"
+    UNPUBLISHING = "unpublishing"
 
 
 def get(db: Connection, fact: Fact) -> Any:

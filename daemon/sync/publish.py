@@ -35,6 +35,8 @@ from daemon.ledger.ledger import Ledger, LedgerError, chunks
 from daemon.ledger.meta import Fact
 from daemon.ledger.records import Pending
 from daemon.notion.ids import normalize_id
+from daemon.site.indexes import key_page
+from daemon.site.redirects import slug_of_redirect
 from daemon.sync.compose import Composition
 from daemon.sync.plan import retry_delay_seconds
 
@@ -358,7 +360,7 @@ class Publisher:
         try:
             keys = [key async for key in self._kv.scan("page:*")]
             unknown = await self._ledger.call(records.unknown_keys, keys)
-            found = {key: page async for key, page in self.pages_shown(unknown) if site.is_published(page)}
+            found = {key: page async for key, page in self.pages_shown(unknown) if site.is_ours(page)}
         except KVError as error:
             self._back_off(error)
             return 0
@@ -414,6 +416,8 @@ class Publisher:
         if wanted is None or wanted.hash != row.wanted:
             return None
         now = self._clock.now()
+        if row.kind == "redirect":
+            return jsontext.dumps(site.redirects[row.key])
         if row.kind != "page":
             return jsontext.dumps(site.render_list(row.kind, row.owner_id, now))
         content_hash, packed = content.get(row.owner_id, ("", b""))
@@ -477,8 +481,8 @@ def grouped(rows: Iterable[Pending]) -> Iterator[list[Pending]]:
 
     Lists come right after the pages of the level that they name.
 
-    Keys belong together when the same page wants one and leaves another: a page that moves, and through it
-    whoever takes its place.
+    Keys belong together when the same page wants one and leaves another: a page that moves, what tells where it went,
+    and through it whoever takes its place.
     """
     rows = list(rows)
     leader: dict[str, str] = {}
@@ -490,11 +494,17 @@ def grouped(rows: Iterable[Pending]) -> Iterator[list[Pending]]:
 
     for row in rows:
         for owner in {row.owner_id, row.written_owner_id or row.owner_id}:
-            leader[find(f"key {row.key}")] = find(f"owner {owner}")
+            leader[find(f"key {_place(row.key)}")] = find(f"owner {owner}")
     groups: dict[str, list[Pending]] = defaultdict(list)
     for row in rows:
-        groups[find(f"key {row.key}")].append(row)
+        groups[find(f"key {_place(row.key)}")].append(row)
     yield from sorted(groups.values(), key=_urgency)
+
+
+def _place(key: str) -> str:
+    """A page's key, and that of a redirect from its slug, are one place: only one of the two is ever there."""
+    slug = slug_of_redirect(key)
+    return key if slug is None else key_page(slug)
 
 
 def _urgency(group: Sequence[Pending]) -> tuple[int, bool, str]:
