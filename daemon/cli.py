@@ -373,6 +373,10 @@ def _print_status(known: dict[str, Any]) -> None:
         console.print(f"held until confirm-removals: {row['kind']} {row['id']} ({row['evidence']})")
     for row in known["skippedDatabases"]:
         console.print(f"skipped: database {row['name'] or row['id']}: {row['reason']}")
+    for row in known["publishing"]["next"]:
+        console.print(f"goes live {row['at']}: {row['source']} {row['title']!r} ({row['slug']})")
+    if drafts := known["publishing"]["heldBack"] - known["publishing"]["scheduled"]:
+        console.print(f"drafts held back: {drafts}")
     for warning in known["warnings"]:
         console.print(f"warning: {warning}")
     console.print(f"keys waiting to be written: {known['recordsWaiting']}")

@@ -361,5 +361,11 @@ async def check(world: World, *, trash_hides: bool = False) -> None:
     """The store holds exactly what the rules say, key by key; raises AssertionError with what differs."""
     oracle = Oracle(world.workspace, world.sources, trash_hides=trash_hides)
     wrong = oracle.differences({key: await world.value(key) for key in await world.keys()})
+    slugs = await world.slugs()
+    wrong += [
+        f"redirect:{old} leads to {to}, and there is {'a page' if old in slugs else 'none'} at {old}"
+        for old, to in (await world.redirects()).items()
+        if old in slugs or to not in slugs
+    ]
     if wrong:
         raise AssertionError("\n".join(wrong))
