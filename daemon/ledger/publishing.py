@@ -124,6 +124,12 @@ def keep_former(db: Connection, former: Mapping[str, Former]) -> None:
     upsert(db, FormerSlug, changed, update=["page_id", "since"])
 
 
+def add_former(db: Connection, former: Mapping[str, Former]) -> None:
+    """What else is known of slugs that pages left."""
+    rows = [{"slug": slug, "page_id": one.page_id, "since": one.since} for slug, one in former.items()]
+    upsert(db, FormerSlug, rows, update=[])
+
+
 # Cards of an older version -----------------------------------------------------------------------------------
 
 

@@ -6,6 +6,7 @@ straight to a page, however often that page moved, and no two can lead to each o
 
 from collections.abc import Container, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,3 +49,17 @@ def redirects(former: Mapping[str, Former], after: Mapping[str, str]) -> dict[st
     """Old slug -> where its page is published now; a page that is held back leads nowhere until it is back."""
     slugs = {page: slug for slug, page in after.items()}
     return {slug: (slugs[one.page_id], one) for slug, one in former.items() if one.page_id in slugs}
+
+
+def recovered(
+    found: Mapping[str, Any], left: Mapping[str, str], after: Mapping[str, str], now: float
+) -> dict[str, Former]:
+    """What a store still tells of slugs that pages left, when the ledger that knew is lost.
+
+    In: the values of redirects nobody knows of, by their slugs; pages of ours by the slugs under which they still lie
+    there and are not any more; and who is published where.
+    """
+    pages = {**left, **after}
+    told = {old: value.get("to") for old, value in found.items() if isinstance(value, dict)}
+    led = {old: pages[to] for old, to in told.items() if isinstance(to, str) and to in pages}
+    return {old: Former(page, now) for old, page in {**led, **left}.items() if old not in after}

@@ -57,6 +57,12 @@ class Composition:
         place = self.layout.places.get(page_id)
         return place is not None and place.settled and page_id in self.facts.reads
 
+    @property
+    def slugs(self) -> dict[str, str]:
+        """Which page is published under each slug."""
+        places = self.layout.places
+        return {places[page].slug: page for page in places if self.is_published(page)}
+
     def is_ours(self, page_id: str) -> bool:
         """Whether a page is published, or known and held back: no other key than its own shows it."""
         return self.is_published(page_id) or page_id in self.layout.hidden
@@ -175,8 +181,7 @@ def _want_database(site: Composition, database_id: str, written: set[str]) -> No
 
 
 def _want_redirects(site: Composition) -> None:
-    places, facts = site.layout.places, site.facts
-    after = {places[page].slug: page for page in places if site.is_published(page)}
+    places, facts, after = site.layout.places, site.facts, site.slugs
     known = places.keys() | site.layout.hidden.keys()
     site.former = follow(facts.former, facts.slugs_before, after, known, site.made_at)
     for slug, (to, one) in redirects(site.former, after).items():

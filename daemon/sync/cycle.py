@@ -219,8 +219,8 @@ class Cycle:
             self.site = site = fresh
         self._note(summary, await self.publisher.publish(site))
         if self.publisher.is_unsearched and await self._is_all_there():
-            await self.publisher.find_leftovers(site)
-            self._note(summary, await self.publisher.publish(site))
+            # What is to go is deleted by the next cycle, together with what tells where it went.
+            self.changed = bool(await self.publisher.find_leftovers(site)) or self.changed
         left = await self._ledger.call(work.backlog, now)
         summary.due = left.due
         summary.pending = await self._ledger.call(records.pending_count)

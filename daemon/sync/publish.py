@@ -10,7 +10,8 @@ import hashlib
 import secrets
 import uuid
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
@@ -30,13 +31,13 @@ from daemon.kv.base import (
     Owner,
     Write,
 )
-from daemon.ledger import meta, records
+from daemon.ledger import meta, publishing, records
 from daemon.ledger.ledger import Ledger, LedgerError, chunks
 from daemon.ledger.meta import Fact
 from daemon.ledger.records import Pending
 from daemon.notion.ids import normalize_id
 from daemon.site.indexes import key_page
-from daemon.site.redirects import slug_of_redirect
+from daemon.site.redirects import Former, recovered, slug_of_redirect
 from daemon.sync.compose import Composition
 from daemon.sync.plan import retry_delay_seconds
 
@@ -353,7 +354,8 @@ class Publisher:
     async def find_leftovers(self, site: Composition) -> int:
         """Once, in a store that others filled: have the pages of ours removed that lie under slugs they no longer have.
 
-        Out: how many. To be called when every page of the site has its key. What else is there is not ours.
+        Out: how many, with the former slugs of ours that are told of; the site has to be worked out again for them. To
+        be called when every page of the site has its key. What else is there is not ours.
         """
         if self.standing is not Standing.OWNER or self._clock.monotonic() < self.paused_until:
             return 0
@@ -361,18 +363,33 @@ class Publisher:
             keys = [key async for key in self._kv.scan("page:*")]
             unknown = await self._ledger.call(records.unknown_keys, keys)
             found = {key: page async for key, page in self.pages_shown(unknown) if site.is_ours(page)}
+            former = await self._former_slugs(site, found)
         except KVError as error:
             self._back_off(error)
             return 0
 
         def adopt(db: Connection) -> None:
             records.adopt_for_removal(db, found)
+            publishing.add_former(db, former)
             meta.put(db, Fact.STORE_UNSEARCHED, None)
 
         await self._ledger.call(adopt)
         self.is_unsearched = False
         log.info("searched the store for pages under former slugs", action="leftovers", found=sorted(found))
-        return len(found)
+        return len(found) + len(former)
+
+    async def _former_slugs(self, site: Composition, found: Mapping[str, str]) -> dict[str, Former]:
+        """Slugs that pages of ours left before this ledger began, as the store tells. In: key -> page of ours."""
+        keys = await self._ledger.call(
+            records.unknown_keys, [key async for key in self._kv.scan("redirect:*")]
+        )
+        values: dict[str, Any] = {}
+        for some in chunks(keys):
+            for key, text in zip(some, await self._kv.get_many(some), strict=True):
+                with suppress(ValueError):
+                    values[slug_of_redirect(key) or ""] = jsontext.loads(text or "null")
+        left = {key.removeprefix("page:"): page for key, page in found.items()}
+        return recovered(values, left, site.slugs, self._clock.now().timestamp())
 
     async def pages_shown(self, keys: Sequence[str]) -> AsyncIterator[tuple[str, str]]:
         """(key, Notion's id) of those values that are pages."""
