@@ -49,18 +49,18 @@ def _entries(reader: Reader, setting: str, known: Collection[str]) -> list[tuple
 
 
 def _condition(reader: Reader, where: str, text: str) -> Condition | None:
-    name, equals, values = (part.strip() for part in text.partition("="))
-    accepted = tuple(_plain(value) for value in _split(values, "|") if value)
-    if equals and name and accepted:
+    name, *values = _split(text, "=", at_most=1)
+    accepted = tuple(_plain(value) for value in _split("".join(values), "|") if value)
+    if name and accepted:
         return Condition(_plain(name), accepted)
     right = "write source:property=value, or source:property=one|other where several values may pass"
     reader.problem(FILTER, f"{where} is no condition", right)
     return None
 
 
-def _split(text: str, sign: str) -> list[str]:
-    """The parts between the signs that no backslash stands before."""
-    return [part.strip() for part in re.split(rf"(?<!\\){re.escape(sign)}", text)]
+def _split(text: str, sign: str, *, at_most: int = 0) -> list[str]:
+    """The parts between the signs that no backslash stands before; `at_most` so many signs count, 0: all."""
+    return [part.strip() for part in re.split(rf"(?<!\\){re.escape(sign)}", text, maxsplit=at_most)]
 
 
 def _plain(text: str) -> str:

@@ -17,12 +17,11 @@ def upgrade() -> None:
         sa.Column("since", sa.Float(), nullable=False),
         sa.PrimaryKeyConstraint("slug"),
     )
-    with op.batch_alter_table("sources") as sources:
-        sources.add_column(sa.Column("rule", sa.Text(), nullable=True))
-        sources.add_column(sa.Column("rule_problem", sa.Text(), nullable=True))
-        sources.add_column(sa.Column("frozen", sa.Boolean(), nullable=False, server_default=sa.false()))
-    with op.batch_alter_table("pages") as pages:
-        pages.add_column(sa.Column("shown", sa.Boolean(), nullable=False, server_default=sa.false()))
+    # Not in batch mode: that makes SQLite drop and copy the table, and what refers to pages (their content) goes along.
+    op.add_column("sources", sa.Column("rule", sa.Text(), nullable=True))
+    op.add_column("sources", sa.Column("rule_problem", sa.Text(), nullable=True))
+    for table, column in (("sources", "frozen"), ("pages", "shown")):
+        op.add_column(table, sa.Column(column, sa.Boolean(), nullable=False, server_default=sa.false()))
     # Until now every page that has its slug was published.
     pages_now = sa.table("pages", sa.column("slug"), sa.column("shown"))
     op.execute(sa.update(pages_now).where(pages_now.c.slug.is_not(None)).values(shown=sa.true()))
