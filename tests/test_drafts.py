@@ -354,7 +354,8 @@ async def test_a_filter_that_names_no_property_ends_the_start(tmp_path: Path) ->
 async def test_a_ledger_of_the_version_before_is_told_apart_without_reading_again(world: World) -> None:
     """What has a slug was published; the values that rules ask for come out of what was read.
 
-    Fails when the cards of an older ledger are believed to hold them.
+    Fails when the cards of an older ledger are believed to hold them, and when the tables are made anew by copying:
+    what was read goes with the old ones.
     """
     rows = world.add_source("pages", SCHEMA)
     world.workspace.add_row(rows, "One", {"slug": "one", "Status": "Published"})
@@ -366,8 +367,9 @@ async def test_a_ledger_of_the_version_before_is_told_apart_without_reading_agai
     await world.start()
     async with world.counted() as seen:
         await world.catch_up()
+        assert await world.slugs() == {"one"}
+        assert await world.cycle.republish() == 2
     assert not [r for r in seen if r.path.startswith(("/pages/", "/blocks/"))]
-    assert await world.slugs() == {"one"}
 
 
 def _age(file: Path) -> None:

@@ -74,7 +74,7 @@ def moment(start: str | None, zone: str | None) -> float | None:
         told = datetime.fromisoformat(start or "")
         if told.tzinfo is None:
             told = told.replace(tzinfo=ZoneInfo(zone) if zone else UTC)
-        return told.timestamp()
+        return told.astimezone(UTC).timestamp()
     except (
         ValueError,
         KeyError,
