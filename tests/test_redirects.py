@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from daemon.demo import blocks as b
 from daemon.kv.base import Owner, Write
 from daemon.kv.embedded import EmbeddedKV
+from daemon.ledger.records import Pending
 from daemon.site.redirects import Former, follow, redirects
 from daemon.site.rules import Condition, Rule
+from daemon.sync.publish import grouped
 from daemon.sync.verify import Kind
 from tests.support.oracle import check
 from tests.support.world import OLD, World, a_world
@@ -60,6 +62,25 @@ def test_every_former_slug_leads_to_its_page_in_one_step(steps: list[tuple[int, 
         assert not told.keys() & at.keys() and {*told.values()} <= at.keys()
 
 
+def test_a_redirect_and_the_page_at_its_slug_are_written_in_one_batch() -> None:
+    """Whoever takes a slug, whoever had it, and where that one went: one group, with what others want apart.
+
+    Fails when a redirect's key and the page's key of its slug are two places.
+    """
+    rows = [
+        Pending("page:b", "page", "new", None, 0, "1"),
+        Pending("redirect:b", "redirect", "old", "old", 0, None),
+        Pending("page:c", "page", "third", "third", 0, "1"),
+    ]
+    assert [[row.key for row in group] for group in grouped(rows)] == [["page:b", "redirect:b"], ["page:c"]]
+    moved = [
+        Pending("page:a", "page", "moved", "moved", 0, None),
+        Pending("page:d", "page", "moved", None, 0, "1"),
+        Pending("redirect:a", "redirect", "moved", None, 0, "1"),
+    ]
+    assert [len(group) for group in grouped(moved)] == [3]
+
+
 # End to end ----------------------------------------------------------------------------------------------------------
 
 
@@ -99,7 +120,7 @@ async def test_a_slug_that_changes_leaves_a_redirect_in_the_same_batch(
 ) -> None:
     """The new key, the deletion of the old one and the redirect are one; a chain is one step; coming back ends it.
 
-    Fails when redirects are grouped apart from the pages of the slugs they stand for.
+    Fails when the slugs that pages left are not kept.
     """
     rows = world.add_source("pages")
     row = world.workspace.add_row(rows, "Row", {"slug": "a"})

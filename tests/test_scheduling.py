@@ -157,6 +157,7 @@ async def test_a_row_goes_live_at_its_moment_without_a_request_for_it(world: Wor
         rows, "Soon", {"slug": "soon", "Goes live": soon}, blocks=[b.paragraph("w")]
     )
     world.workspace.create_page(row, "Child")
+    world.workspace.add_row(rows, "Next", {"slug": "next", "Goes live": in_berlin(world, 3 * OLD)})
     world.clock.advance(OLD)
     await world.start()
     await world.settle()
@@ -164,7 +165,7 @@ async def test_a_row_goes_live_at_its_moment_without_a_request_for_it(world: Wor
     assert world.cycle.site is not None
     told = held_back(world.cycle.site)
     at = world.cycle.site.visibility.changes_at
-    assert at is not None and told["scheduled"] == 1
+    assert at is not None and told["scheduled"] == 2
     assert (told["next"][0]["slug"], told["next"][0]["title"]) == ("soon", "Soon")
     assert told["next"][0]["at"] == datetime.fromtimestamp(at, UTC).isoformat(
         timespec="milliseconds"
@@ -176,20 +177,25 @@ async def test_a_row_goes_live_at_its_moment_without_a_request_for_it(world: Wor
     assert world.kv.commands == commands
     assert await world.slugs() == {"now"}
     assert [r.path.split("/")[-1] for r in seen] == ["query", "search"]
+    async with world.counted() as seen:
+        await world.poll()
+    assert await world.slugs() == {"now", "soon", "soon/child"}
+    assert [r.path.split("/")[-1] for r in seen] == ["query", "search"]
     await world.stop()
+    world.clock.advance(OLD)
     await world.start()
     world.sandbox.faults.random(1.0, [503], seed=1)
     await world.poll()
     world.sandbox.faults.clear()
-    assert await world.slugs() == {"now", "soon", "soon/child"}
+    assert await world.slugs() == {"now", "soon", "soon/child", "next"}
     assert list(texts((await world.value("page:soon"))["blocks"])) == ["w", ""]
 
     world.workspace.set_properties(row, {"Goes live": in_berlin(world, 10 * OLD)})
     await world.poll()
-    assert await world.slugs() == {"now"}
+    assert await world.slugs() == {"now", "next"}
     world.workspace.set_properties(row, {"Goes live": None})
     await world.poll(120)
-    assert await world.slugs() == {"now", "soon", "soon/child"}
+    assert await world.slugs() == {"now", "soon", "soon/child", "next"}
 
 
 async def test_the_loop_wakes_for_a_date_that_comes_between_two_polls(tmp_path: Path) -> None:
