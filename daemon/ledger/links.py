@@ -12,6 +12,9 @@ from daemon.ledger.meta import Fact
 from daemon.ledger.tables import DataSource, Gone, Link, Page
 from daemon.sync.plan import Evidence
 
+UNPUBLISHED = "unpublished"
+"""In place of what is known of a member that is gone: it is there, and does not pass its source's rule any more."""
+
 
 def add_rows(db: Connection, data_source_id: str, page_ids: Iterable[str]) -> None:
     """These pages, known by now, are rows of this data source: a listing, or the page itself, said so."""
@@ -127,7 +130,7 @@ def held_links(db: Connection) -> list[tuple[str, str, str, str | None]]:
     columns = (Link.parent_id, Link.child_id, Link.kind, Link.missing)
     gone = db.execute(select(*columns).where(Link.held).order_by(Link.child_id))
     waiting = meta.get(db, Fact.UNPUBLISHING) or {}
-    unpublished = [(name, row, "row", "unpublished") for name, rows in waiting.items() for row in rows]
+    unpublished = [(name, row, "row", UNPUBLISHED) for name, rows in waiting.items() for row in rows]
     return [*((r[0], r[1], r[2], r[3]) for r in gone), *unpublished]
 
 

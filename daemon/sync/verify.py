@@ -17,7 +17,7 @@ from daemon.kv.base import KV, KVError
 from daemon.ledger import audit, links, meta, pages, records, sources, work
 from daemon.ledger.absences import LOST
 from daemon.ledger.ledger import Ledger
-from daemon.ledger.links import MissingLink
+from daemon.ledger.links import UNPUBLISHED, MissingLink
 from daemon.ledger.meta import Fact
 from daemon.ledger.sources import DataSourceRow
 from daemon.notion.api import NotionApi
@@ -354,7 +354,10 @@ def _known_differences(db: Connection) -> list[Difference]:
         found.append(Difference(Kind.UNREAD, "the site", text))
     held = {child: evidence for _, child, _, evidence in links.held_links(db)}
     for child, evidence in held.items():
-        text = f"is gone from Notion ({evidence}) with many others: look, then run `confirm-removals`."
+        what = (
+            "stopped passing its filter" if evidence == UNPUBLISHED else f"is gone from Notion ({evidence})"
+        )
+        text = f"{what} with many others: look, then run `confirm-removals`."
         found.append(Difference(Kind.HELD, child, text, child))
     for page in audit.owed_pages(db):
         text = f"is still to be read ({page.reason}): the daemon does so, and --repair."
