@@ -12,6 +12,7 @@ from sqlalchemy import create_engine
 from daemon import jsontext
 from daemon.config import SettingsError, load_settings
 from daemon.demo import blocks as b
+from daemon.doctor import Doctor, Level
 from daemon.ledger import links, migrate, publishing, removals
 from daemon.notion.schema import Column, columns_of
 from daemon.site.rules import Condition, Rule, misfits, without_options
@@ -21,6 +22,7 @@ from daemon.status import held_back
 from daemon.sync.rulebook import RuleError
 from tests.support.oracle import check
 from tests.support.process import command
+from tests.support.web import SECRET, a_daemon
 from tests.support.world import OLD, World, a_world
 from tests.test_crash import served
 
@@ -281,6 +283,31 @@ async def test_a_source_that_would_be_empty_at_once_is_held_until_a_person_says_
     assert await world.slugs() == set() and not await world.ledger.call(removals.held)
 
 
+async def test_a_row_that_became_a_draft_leaves_although_its_blocks_cannot_be_read(world: World) -> None:
+    """Its last good version is not kept for that; one that was a draft waits until it can be read whole.
+
+    Fails when only a whole read tells whether a row is published.
+    """
+    rows = world.add_source("pages", SCHEMA)
+    leaves, comes = (
+        world.workspace.add_row(rows, name, {"slug": name, "Status": status}, blocks=[b.paragraph(name)])
+        for name, status in (("leaves", "Published"), ("comes", "Draft"))
+    )
+    await begin(world, pages=PUBLISHED)
+    for page, status in ((leaves, "Draft"), (comes, "Published")):
+        world.workspace.set_properties(page, {"Status": status})
+        world.workspace.append_blocks(page, [b.paragraph("more")])
+        world.sandbox.faults.add(500, path=f"/blocks/{page}/children", times=100)
+    await world.poll()
+    await world.poll()  # the tries outlast the cycle in which they began
+    assert await world.slugs() == set()
+    world.sandbox.faults.clear()
+    world.clock.advance(OLD)
+    await world.settle()
+    assert await world.slugs() == {"comes"}
+    assert len((await world.value("page:comes"))["blocks"]) == 2
+
+
 @pytest.mark.parametrize("what", ["property", "option"])
 async def test_what_is_renamed_while_the_daemon_runs_takes_nothing_offline(world: World, what: str) -> None:
     """Rows stay as they are, those too that are read again; new ones wait; it is said, until it fits again.
@@ -349,6 +376,39 @@ async def test_a_filter_that_names_no_property_ends_the_start(tmp_path: Path) ->
         assert (second.code, "no property 'State'" in second.err) == (2, True)
         status = await command(tmp_path, settings, "status", "--json")
         assert jsontext.loads(status.out)["counts"]["published"] == 2
+
+
+async def test_doctor_and_status_tell_of_rules(tmp_path: Path) -> None:
+    """The doctor holds them against the columns; the page shows titles to whoever has the secret, else a number."""
+    settings = {"PUBLISH_FILTER": "posts:Fresh=true", "PUBLISH_AT": "pages:Day"}
+    async with a_daemon(tmp_path, settings=settings) as daemon:
+        workspace, posts = daemon.sandbox.workspace, daemon.sample.posts_data_source
+        told = [
+            finding
+            async for finding in Doctor(daemon.app.settings, (), daemon.clock).findings()
+            if "PUBLISH" in finding.what
+        ]
+        assert [(one.level, one.about) for one in told] == [
+            (Level.PROBLEM, "source pages"),
+            (Level.PROBLEM, "source posts"),
+        ]
+        assert "'Title'" in told[1].todo
+        workspace.add_property(posts, "Fresh", "checkbox")
+        workspace.add_property(daemon.sample.pages_data_source, "Day", "date")
+        workspace.add_row(posts, "A <secret> draft", {})
+        workspace.add_row(posts, "News", {"Fresh": True})
+        workspace.add_row(daemon.sample.pages_data_source, "Tomorrow", {"Day": "2099-01-01"})
+        await daemon.settle()
+        full = (await daemon.http.get("/status", headers={"x-sync-secret": SECRET})).json()
+        held = full["publishing"]
+        assert held["scheduled"] == 1 and held["heldBack"] == full["counts"]["heldBack"] > 2
+        assert [row["slug"] for row in held["next"]] == ["tomorrow"]
+        assert held["next"][0]["at"] == "2099-01-01T00:00:00.000Z"
+        page = (await daemon.http.get("/", params={"secret": SECRET})).text
+        assert "A &lt;secret&gt; draft" in page and "/tomorrow" in page and "2099-01-01" in page
+        brief = await daemon.http.get("/status"), await daemon.http.get("/")
+        assert not any(word in answer.text for answer in brief for word in ("draft<", "omorrow"))
+        assert brief[0].json()["counts"]["heldBack"] == held["heldBack"]
 
 
 async def test_a_ledger_of_the_version_before_is_told_apart_without_reading_again(world: World) -> None:

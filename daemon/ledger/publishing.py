@@ -10,11 +10,13 @@ from daemon import jsontext
 from daemon.ledger import meta
 from daemon.ledger.ledger import chunks, upsert
 from daemon.ledger.meta import Fact
-from daemon.ledger.tables import FormerSlug, Page, Record, Snapshot, Source
+from daemon.ledger.tables import FormerSlug, Link, Page, Record, Snapshot, Source
 from daemon.notion.values import is_full_page
 from daemon.site.indexes import card
 from daemon.site.redirects import Former
 from daemon.site.rules import Rule
+from daemon.site.slugs import SourceFacts
+from daemon.site.visibility import judge
 
 CARDS_VERSION = 1
 """Raised when cards hold more than before: those in the ledger are then made anew."""
@@ -73,6 +75,29 @@ def keep_shown(db: Connection, places: Collection[str], hidden: Mapping[str, str
     if changed:
         mine = update(Page).where(Page.id == bindparam("page"))
         db.execute(mine.values(shown=False, source=bindparam("of")), changed)
+
+
+def withdraw(db: Connection, page_id: str, fresh: Mapping[str, Any], now: float) -> None:
+    """A published row cannot be read whole, but its page object can: if that says that it is held back, it is.
+
+    In: the card of that object, and Notion's time. What else the card says waits for the whole page.
+    """
+    question = select(Page.card).where(Page.id == page_id, Page.shown)
+    stored = db.execute(question).scalar()
+    parents = select(Link.parent_id).where(Link.child_id == page_id, Link.kind == "row")
+    rows = {data_source: [page_id] for (data_source,) in db.execute(parents)}
+    if stored is None or page_id not in judge(_sources(db), rows, {page_id: fresh}, {page_id}, now).held:
+        return
+    decides = {name: fresh[name] for name in ("choices", "dates")}
+    db.execute(update(Page).where(Page.id == page_id).values(card={**stored, **decides}))
+
+
+def _sources(db: Connection) -> list[SourceFacts]:
+    columns = (Source.name, Source.data_source_ids, Source.rule, Source.frozen, Source.retired)
+    return [
+        SourceFacts(name, None, tuple(ids or ()), True, False, Rule.from_json(rule), frozen, retired)
+        for name, ids, rule, frozen, retired in db.execute(select(*columns))
+    ]
 
 
 def keep_refused(db: Connection, refused: Mapping[str, Collection[str]]) -> None:
