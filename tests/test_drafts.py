@@ -1,6 +1,8 @@
 """PUBLISH_FILTER: a row that does not pass is nowhere on the site, and nothing leaves because something was renamed."""
 
+import random
 from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -251,6 +253,62 @@ async def test_a_draft_and_all_that_is_below_it_is_nowhere(world: World) -> None
         await restart(world, posts=PUBLISHED)
     assert not [r for r in seen if r.path.startswith(("/pages/", "/blocks/"))]
     assert await world.keys() == keys
+
+
+@pytest.mark.parametrize("seed", range(2))
+async def test_a_life_of_drafts_and_dates(world: World, seed: int) -> None:
+    """Rows that pass and stop passing, wait for dates, move, are renamed and trashed, with children and an inline list.
+
+    After each handful of edits every key is what the rules make of the workspace, and each redirect leads to a page.
+    """
+    rng, workspace = random.Random(seed), world.workspace
+    pages = world.add_source("pages")
+    home = workspace.add_row(pages, "Home", {"slug": "/"})
+    database, posts = workspace.create_database(home, "Posts", {**SCHEMA, "Day": "date"})
+    world.sources.append(("posts", database))
+    rows = [
+        workspace.add_row(posts, f"Row {n}", {"slug": f"row-{n}", "Status": rng.choice(["Draft", "Live"])})
+        for n in range(8)
+    ]
+    workspace.add_row(posts, "Always", {"slug": "always", "Status": "Live"})
+    below = [workspace.create_page(row, "Child") for row in rows[:4]]
+    days: dict[str, datetime] = {}
+
+    def passes(row: str) -> bool:
+        if workspace.page(row).parent[1] != posts:
+            return True
+        column = next(c for c in workspace.data_sources[posts].schema.values() if c.name == "Status")
+        chosen = workspace.page(row).properties.get(column.id)
+        option = next((o for o in column.config["options"] if o["id"] == chosen), None)
+        is_due = row not in days or days[row] <= world.clock.now()
+        return option is not None and option["name"] in ("Published", "Live") and is_due
+
+    def edit(row: str) -> None:
+        match rng.randrange(7):
+            case 0 | 1:
+                workspace.set_properties(row, {"Status": rng.choice(["Draft", "Live", "Published", None])})
+            case 2:
+                days[row] = world.clock.now() + timedelta(seconds=rng.choice([-OLD, OLD / 2, 3 * OLD]))
+                workspace.set_properties(row, {"Day": days[row].isoformat()})
+            case 3:
+                workspace.set_properties(row, {"slug": rng.choice(["", "same", "other", f"t{rng.random()}"])})
+            case 4:
+                workspace.set_title(rng.choice(below), f"Title {rng.randrange(9)}")
+            case 5:
+                below.append(workspace.create_page(row, "Child"))
+            case 6:
+                (workspace.restore if row in workspace.trashed else workspace.trash)(row)
+
+    await begin(world, posts=Rule((Condition("status", ("published", "live")),), "day"))
+    for _ in range(10):
+        for row in rng.sample(rows, 4):
+            if row in workspace.trashed:
+                workspace.restore(row)
+            edit(row)
+        world.clock.advance(OLD)
+        await world.settle()
+        await world.sweep()
+        await check(world, passes=passes)
 
 
 async def test_a_source_that_would_be_empty_at_once_is_held_until_a_person_says_so(world: World) -> None:
