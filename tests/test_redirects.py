@@ -235,7 +235,7 @@ async def test_killed_at_any_step_no_slug_goes_without_its_redirect(
     number, is_over = 0, False
     while not is_over:
         move(world, row, f"s{number + 1}")
-        executioner.left = 2 * number
+        executioner.left = 4 * number
         await executioner.watch(poll(world))
         is_over = not executioner.dead.is_set()
         executioner.pardon()
@@ -250,7 +250,7 @@ async def test_killed_at_any_step_no_slug_goes_without_its_redirect(
         wanted = {f"s{n}{end}": f"{here}{end}" for n in range(number + 1) for end in ("", "/child")}
         assert await world.redirects() == wanted
         number += 1
-    assert number > 6
+    assert number > 4
 
 
 async def test_an_emptied_store_and_one_that_somebody_altered_are_mended(world: World) -> None:

@@ -90,7 +90,8 @@ class Rulebook:
         problem = " ".join(f"{line}. Its rows stay as they are." for line in [*wrong, *odd]) or None
         if problem is not None and problem != known.problem:
             log.error("a rule does not fit its source", action="rule_misfits", reason=problem)
-        await self._ledger.call(publishing.rule_examined, key, problem, frozen=problem is not None)
+        # A property that is not there is not on the rows either; of an option only the schema tells.
+        await self._ledger.call(publishing.rule_examined, key, problem, frozen=bool(odd))
         return []
 
     async def _compare(self, source: SourceRow, rule: Rule, lane: Lane) -> tuple[list[str], list[str]]:
