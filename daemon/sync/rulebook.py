@@ -37,13 +37,14 @@ class Rulebook:
         self._ledger = ledger
         self._feeds = feeds
         self._begun: set[tuple[str, str]] = set()
+        self._is_over = False
 
     async def begin(self) -> None:
         """Examine every rule that this process has not examined yet. Raises RuleError.
 
         A source that does not answer is asked again in the next cycle.
         """
-        if not await self._unexamined():
+        if self._is_over:
             return
         for source in await self._unexamined():
             if source.kind is None:
@@ -53,6 +54,7 @@ class Rulebook:
             problems += await self._guarded(source, Lane.FEED)
         if problems:
             raise RuleError(problems)
+        self._is_over = not await self._unexamined()
 
     async def look_again(self, lane: Lane) -> None:
         """Examine all rules: something may have been renamed."""
