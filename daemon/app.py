@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 
 import structlog
+from sqlalchemy import Connection
 
 from daemon import __version__, jsontext, log
 from daemon.alarm import Alarm
@@ -18,7 +19,7 @@ from daemon.kv.base import KV
 from daemon.kv.embedded import EmbeddedKV
 from daemon.kv.redis import RedisKV
 from daemon.kv.upstash import UpstashKV
-from daemon.ledger import sources
+from daemon.ledger import publishing, sources
 from daemon.ledger.ledger import Ledger
 from daemon.notion.api import NotionApi
 from daemon.outgoing import Outgoing
@@ -91,12 +92,18 @@ class App:
         await self.hints.open()
         await self.handshakes.open()
         await self.follow_settings()
+        await self.ledger.call(publishing.renew_cards)
         await self.cycle.start()
 
     async def follow_settings(self) -> None:
         """Make the ledger's sources those of the settings."""
         wanted = [(source.name, source.ref) for source in self.settings.sources]
-        await self.ledger.call(sources.follow_settings, wanted)
+
+        def follow(db: Connection) -> None:
+            sources.follow_settings(db, wanted)
+            publishing.follow_rules(db, self.settings.publish_rules)
+
+        await self.ledger.call(follow)
 
     async def tell_site(self) -> None:
         """For who runs no errands: tell the site what it is owed, for a bounded time."""

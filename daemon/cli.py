@@ -29,6 +29,7 @@ from daemon.oneshot import Verification, sync_until_done
 from daemon.oneshot import verify as verify_site
 from daemon.progress import Progress
 from daemon.status import full
+from daemon.sync.rulebook import RuleError
 
 T = TypeVar("T")
 FAILED = 1
@@ -275,6 +276,9 @@ def _finish(work: Coroutine[Any, Any, T]) -> T:
         _complain([str(error)])
     except NotionError as error:
         _complain([f"{error} {error.hint}"])
+    except RuleError as error:
+        _complain(error.problems)
+        raise typer.Exit(USAGE) from None
     raise typer.Exit(FAILED)
 
 
@@ -369,6 +373,10 @@ def _print_status(known: dict[str, Any]) -> None:
         console.print(f"held until confirm-removals: {row['kind']} {row['id']} ({row['evidence']})")
     for row in known["skippedDatabases"]:
         console.print(f"skipped: database {row['name'] or row['id']}: {row['reason']}")
+    for row in known["publishing"]["next"]:
+        console.print(f"goes live {row['at']}: {row['source']} {row['title']!r} ({row['slug']})")
+    if drafts := known["publishing"]["heldBack"] - known["publishing"]["scheduled"]:
+        console.print(f"drafts held back: {drafts}")
     for warning in known["warnings"]:
         console.print(f"warning: {warning}")
     if site := known["revalidation"]:

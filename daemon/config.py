@@ -10,8 +10,10 @@ from typing import Literal
 from urllib.parse import unquote
 
 from daemon import config_rules as rules
+from daemon.config_publishing import publish_rules
 from daemon.config_rules import KvSetting, SourceSetting
 from daemon.env import Reader, SecretStr, bare_url, merged, password_in, read_env_file
+from daemon.site.rules import Rule
 
 __all__ = [
     "ENV_FILE",
@@ -52,6 +54,8 @@ NAMES = (
     "POLL_INTERVAL_SECONDS",
     "SWEEP_INTERVAL_SECONDS",
     "FULL_SYNC_CRON",
+    "PUBLISH_FILTER",
+    "PUBLISH_AT",
     "EDIT_GRANULARITY_SECONDS",
     "SETTLE_SLACK_SECONDS",
     "FEED_LAG_SECONDS",
@@ -108,6 +112,7 @@ class Settings:
     poll_interval_seconds: float
     sweep_interval_seconds: float
     full_sync_cron: str | None
+    publish_rules: Mapping[str, Rule]
     edit_granularity_seconds: float
     settle_slack_seconds: float
     feed_lag_seconds: float
@@ -144,6 +149,7 @@ class Settings:
             "kv": {"kind": self.kv.kind, "url": bare_url(self.kv.url), "origin": self.kv.origin},
             "ledger_database_url": bare_url(self.ledger_database_url.get_secret_value()),
             "data_dir": str(self.data_dir),
+            "publish_rules": {name: rule.as_json() for name, rule in self.publish_rules.items()},
             "revalidate_url": bare_url(self.revalidate_url),
             "revalidate_paths": dict(self.revalidate_paths),
             "warnings": list(self.warnings),
@@ -219,6 +225,7 @@ def _settings(reader: Reader, need: Collection[str]) -> Settings:
         poll_interval_seconds=reader.seconds("POLL_INTERVAL_SECONDS", 15, low=0 if ours else 1),
         sweep_interval_seconds=reader.seconds("SWEEP_INTERVAL_SECONDS", 900, low=0 if ours else 1),
         full_sync_cron=rules.cron(reader),
+        publish_rules=publish_rules(reader, sources),
         edit_granularity_seconds=rules.notion_time(reader, "EDIT_GRANULARITY_SECONDS", 60, ours=ours),
         settle_slack_seconds=rules.notion_time(reader, "SETTLE_SLACK_SECONDS", 10, ours=ours),
         feed_lag_seconds=rules.notion_time(reader, "FEED_LAG_SECONDS", 300, ours=ours),

@@ -30,12 +30,15 @@ from daemon.notion.api import NotionApi
 from daemon.notion.errors import NotionError
 from daemon.notion.limiter import Lane
 from daemon.sync.cycle import Cycle, Summary
+from daemon.sync.rulebook import RuleError
 from daemon.vitals import Vitals
 
 log = structlog.get_logger(__name__)
 TRASH_INTERVAL_SECONDS = 60.0
 COMPARE_TICK_SECONDS = 300.0
 """How often it is looked whether the store is to be compared: the ledger remembers when it was, starts do not count."""
+ALARM_SECONDS = 0.1
+"""The shortest wait for a date that comes: Notion's clock is known to about a second."""
 STOPPED_RETRY_SECONDS = 60.0
 """How often Notion is asked again after it refused the token: often enough to notice that it was mended."""
 _TICK: dict[str, Any] = {"misfire_grace_time": None, "coalesce": True, "max_instances": 1}
@@ -88,6 +91,7 @@ class Schedule:
         self._stopping = False
         self._upkeep: asyncio.Task[str | None] | None = None
         self._not_before = float("-inf")
+        self._alarm: asyncio.Task[None] | None = None
         self._scheduler = AsyncIOScheduler(timezone=UTC)
         self.on_cycle: Callable[[Summary], None] = lambda _: None
 
@@ -186,9 +190,9 @@ class Schedule:
                     await self._turn(self._take())
         finally:
             self._scheduler.shutdown(wait=False)
-            if self._upkeep is not None:
-                self._upkeep.cancel()
-                await asyncio.gather(self._upkeep, return_exceptions=True)
+            for beside in filter(None, (self._upkeep, self._alarm)):
+                beside.cancel()
+                await asyncio.gather(beside, return_exceptions=True)
             with suppress(LedgerError):
                 await self.jobs.give_back()
 
@@ -219,6 +223,8 @@ class Schedule:
             log.error("the ledger cannot be used", action="ledger_failed", cause=error.cause, hint=error.hint)
             self._vitals.failed(str(error))
             self._wishes.join(wishes)
+        except RuleError:
+            raise  # a wrong setting: nothing is done with it
         except Exception as error:
             log.exception("a cycle crashed", action="cycle_crashed")
             self._vitals.failed(f"{type(error).__name__}: see the log")
@@ -272,7 +278,24 @@ class Schedule:
         self._vitals.cycled(summary, self._clock)
         self.jobs.note(wishes.requests, summary)
         await self._go_on(wishes, summary, looked_for)
+        self._set_alarm()
         self.on_cycle(summary)
+
+    def _set_alarm(self) -> None:
+        """A turn at the moment at which the next date comes, if that is before the next poll: Notion is not asked."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        site = self._cycle.site
+        comes_at = None if site is None else site.visibility.changes_at
+        wait_seconds = float("inf") if comes_at is None else comes_at - self._api.notion_now()
+        if wait_seconds < self._vitals.poll_seconds:
+            at = self._clock.monotonic() + max(wait_seconds, ALARM_SECONDS)
+            self._alarm = asyncio.create_task(self._ring(at), name="alarm")
+
+    async def _ring(self, at: float) -> None:
+        await self._clock.sleep_until(at)
+        self._wake.set()
 
     async def _go_on(self, wishes: Wishes, summary: Summary, looked_for: Sequence[Request]) -> None:
         """More work at once while there is some that can be done; then whoever asked gets the answer."""

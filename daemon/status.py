@@ -9,10 +9,12 @@ from daemon import __version__, alarm, revalidate
 from daemon.clock import Clock
 from daemon.config import Settings
 from daemon.kv.base import KV
-from daemon.ledger import cycles, links, records, sources, tasks, work
+from daemon.ledger import cycles, links, publishing, records, sources, tasks, work
 from daemon.ledger.ledger import Ledger
 from daemon.notion.api import NotionApi
 from daemon.site.indexes import iso_ms
+from daemon.site.slugs import row_slug
+from daemon.site.visibility import Why
 from daemon.sync.compose import Composition
 from daemon.sync.cycle import Cycle
 from daemon.sync.hints import Hints
@@ -21,7 +23,7 @@ from daemon.vitals import Vitals
 CLOCK_OFF_SECONDS = 120.0
 MOST_LISTED = 100
 JOBS_LISTED = 10
-NOT_TYPES = frozenset(("published", "databases", "keys", "waiting"))
+NOT_TYPES = frozenset(("published", "databases", "keys", "waiting", "heldBack"))
 """What the counts hold beside the types of pages."""
 
 
@@ -101,6 +103,7 @@ def _details(db: Connection, parts: Parts) -> dict[str, Any]:
         "refused": _with_moments(records.refused(db)),
         "recordsWaiting": records.pending_count(db),
         "conflicts": _conflicts(parts.cycle.site),
+        "publishing": held_back(parts.cycle.site),
         "held": [
             {"parentId": parent, "id": child, "kind": kind, "evidence": evidence}
             for parent, child, kind, evidence in links.held_links(db)
@@ -155,11 +158,12 @@ def _revalidation(db: Connection) -> dict[str, Any]:
 
 def _sources(db: Connection) -> list[dict[str, Any]]:
     members, listed = sources.row_counts(db), {row.id: row for row in sources.data_sources(db)}
+    rules = publishing.rules(db)
     found = []
     for row in sources.sources(db):
         known = [listed[ds] for ds in row.data_source_ids if ds in listed]
         marks = [ds.watermark for ds in known if ds.watermark is not None]
-        problems = [row.problem, *(ds.problem for ds in known)]
+        problems = [row.problem, *(ds.problem for ds in known), rules[row.name, row.ref].problem]
         found.append(
             {
                 "name": row.name,
@@ -173,6 +177,29 @@ def _sources(db: Connection) -> list[dict[str, Any]]:
             }
         )
     return found
+
+
+def held_back(site: Composition | None) -> dict[str, Any]:
+    """The rows that are not published: how many, and which come next or wait for their property."""
+    if site is None:
+        return {"heldBack": 0, "scheduled": 0, "next": [], "drafts": [], "redirects": 0}
+    held = site.visibility.held
+    dated = sorted((one.until, page) for page, one in held.items() if one.until is not None)
+    drafts = [page for page, one in held.items() if one.why is not Why.DATE]
+    return {
+        "heldBack": len(held),
+        "scheduled": len(dated),
+        "next": [{**_row(site, page), "at": moment(at)} for at, page in dated[:MOST_LISTED]],
+        "drafts": [{**_row(site, page), "why": held[page].why.value} for page in drafts[:MOST_LISTED]],
+        "redirects": len(site.redirects),
+    }
+
+
+def _row(site: Composition, page: str) -> dict[str, Any]:
+    """What a row that is held back is called, and the slug that it would want."""
+    facts = site.facts.pages[page]
+    slug = row_slug(facts.raw_slug, facts.title, page)
+    return {"id": page, "title": facts.title, "slug": slug, "source": site.visibility.held[page].source}
 
 
 def _conflicts(site: Composition | None) -> list[dict[str, str]]:

@@ -83,6 +83,8 @@ EFFECTS: dict[str, tuple[dict[str, str], str]] = {
     "POLL_INTERVAL_SECONDS": ({}, "30"),
     "SWEEP_INTERVAL_SECONDS": ({}, "1800"),
     "FULL_SYNC_CRON": ({}, "0 3 * * 0"),
+    "PUBLISH_FILTER": ({}, "pages:Status=Published"),
+    "PUBLISH_AT": ({}, "pages:Goes live"),
     "EDIT_GRANULARITY_SECONDS": ({}, "120"),
     "SETTLE_SLACK_SECONDS": ({}, "20"),
     "FEED_LAG_SECONDS": ({}, "600"),

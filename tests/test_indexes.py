@@ -42,7 +42,7 @@ def test_moments_have_milliseconds_and_a_z() -> None:
 
 
 def test_a_card_holds_what_lists_show() -> None:
-    """Title, excerpt, cover, tags, address, stamps and the slug as it was written."""
+    """Title, excerpt, cover, tags, address, stamps, the slug as it was written, and what a rule may ask for."""
     page = {
         "id": ID,
         "created_time": "c",
@@ -54,6 +54,11 @@ def test_a_card_holds_what_lists_show() -> None:
             "Excerpt": {"type": "rich_text", "rich_text": [{"plain_text": "short"}]},
             "Tags": {"type": "multi_select", "multi_select": [{"name": "x"}]},
             "Slug": {"type": "url", "url": "/a/"},
+            "State": {"type": "status", "status": {"name": "Live"}},
+            "Empty": {"type": "select", "select": None},
+            "Done": {"type": "checkbox", "checkbox": False},
+            "Day": {"type": "date", "date": {"start": "2026-01-05", "end": None, "time_zone": None}},
+            "Never": {"type": "date", "date": None},
         },
     }
     assert indexes.card(page) == {
@@ -65,6 +70,8 @@ def test_a_card_holds_what_lists_show() -> None:
         "lastEdited": "e",
         "createdTime": "c",
         "rawSlug": "/a/",
+        "choices": {"State": "Live", "Empty": None, "Done": False},
+        "dates": {"Day": ["2026-01-05", None], "Never": None},
     }
 
 

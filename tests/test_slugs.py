@@ -161,7 +161,7 @@ class Site:
 
     def source(self, name: str, *numbers: int, page: int | None = None, **state: bool) -> None:
         """A configured source with these rows, or of this page."""
-        known = {"listed": True, "stuck": False} | state
+        known: dict[str, Any] = {"listed": True, "stuck": False} | state
         self.sources.append(SourceFacts(name, page_id(page) if page else None, (name,), **known))
         self.rows[name] = [page_id(number) for number in numbers]
 

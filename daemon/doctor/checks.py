@@ -19,7 +19,7 @@ from daemon import revalidate
 from daemon.app import open_kv
 from daemon.clock import Clock
 from daemon.config import Settings, SourceSetting
-from daemon.doctor import about_host, about_notion, about_webhooks
+from daemon.doctor import about_host, about_notion, about_rules, about_webhooks
 from daemon.doctor.about_webhooks import WebhookFacts
 from daemon.doctor.findings import Finding, check_failed, not_checked
 from daemon.kv.base import KV, KVError
@@ -32,6 +32,8 @@ from daemon.notion.api import Answer, NotionApi
 from daemon.notion.errors import NotionError, NotionNotFound, NotionUnavailable, NotionValidation
 from daemon.notion.limiter import Lane
 from daemon.notion.retry import RetryPolicy
+from daemon.notion.schema import columns_of
+from daemon.site.rules import Rule
 from daemon.sync.publish import TAKE_OVER_AFTER_HEARTBEATS
 from daemon.web.server import listener
 
@@ -117,6 +119,8 @@ class Doctor:
         found = [about_notion.token_works(me), about_notion.clock(api.clock_offset_seconds)]
         for source in self._settings.sources:
             found.append(await _check_source(api, source, str(me.get("name"))))
+            rule = self._settings.publish_rules.get(source.name)
+            found += [] if rule is None else await _check_rule(api, source, rule)
         return found
 
     # Ledger ----------------------------------------------------------------------------------------------------
@@ -233,6 +237,17 @@ async def _check_source(api: NotionApi, source: SourceSetting, integration: str)
         return await _look_for_what_it_is(api, source, integration)
     except NotionError as error:
         return about_notion.source_fails(source, error)
+
+
+async def _check_rule(api: NotionApi, source: SourceSetting, rule: Rule) -> list[Finding]:
+    """Whether the source's rows have what `PUBLISH_FILTER` and `PUBLISH_AT` ask for."""
+    try:
+        database = await _told(api.database(source.ref, Lane.FEED))
+        parts = [source.ref] if database is None else [part["id"] for part in database["data_sources"]]
+        told = [await _told(api.data_source(part, Lane.FEED)) for part in parts]
+    except NotionError:
+        return []  # it is said of the source itself
+    return about_rules.rule_fits(source, rule, [columns_of(one) for one in told if one is not None])
 
 
 async def _look_at_rows(api: NotionApi, source: SourceSetting, thing: dict[str, Any]) -> Finding:

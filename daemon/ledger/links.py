@@ -6,9 +6,14 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, delete, func, select, update
 
+from daemon.ledger import meta
 from daemon.ledger.ledger import chunks, upsert
+from daemon.ledger.meta import Fact
 from daemon.ledger.tables import DataSource, Gone, Link, Page
 from daemon.sync.plan import Evidence
+
+UNPUBLISHED = "unpublished"
+"""In place of what is known of a member that is gone: it is there, and does not pass its source's rule any more."""
 
 
 def add_rows(db: Connection, data_source_id: str, page_ids: Iterable[str]) -> None:
@@ -121,12 +126,12 @@ def within_reach(db: Connection, child: str, page: str) -> None:
 
 
 def held_links(db: Connection) -> list[tuple[str, str, str, str | None]]:
-    """Removals that wait for a person: parent, child, kind, evidence."""
+    """Removals that wait for a person: parent, child, kind, evidence. In place of a parent: a source's name."""
     columns = (Link.parent_id, Link.child_id, Link.kind, Link.missing)
-    return [
-        (r[0], r[1], r[2], r[3])
-        for r in db.execute(select(*columns).where(Link.held).order_by(Link.child_id))
-    ]
+    gone = db.execute(select(*columns).where(Link.held).order_by(Link.child_id))
+    waiting = meta.get(db, Fact.UNPUBLISHING) or {}
+    unpublished = [(name, row, "row", UNPUBLISHED) for name, rows in waiting.items() for row in rows]
+    return [*((r[0], r[1], r[2], r[3]) for r in gone), *unpublished]
 
 
 def known_parents(db: Connection, ids: Iterable[str]) -> dict[str, tuple[str, str]]:

@@ -29,6 +29,8 @@ class Fact(StrEnum):
     OWED_LAST = "owed_last"
     REVALIDATION = "revalidation"
     ALARM = "alarm"
+    CARDS_VERSION = "cards_version"
+    UNPUBLISHING = "unpublishing"
 
 
 def get(db: Connection, fact: Fact) -> Any:

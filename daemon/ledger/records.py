@@ -2,15 +2,16 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Connection, and_, bindparam, delete, func, or_, select, update
 
-from daemon.ledger import originals
+from daemon.ledger import originals, publishing
 from daemon.ledger import sources as source_rows
 from daemon.ledger.ledger import chunks, upsert
 from daemon.ledger.tables import Copy, Gone, Link, Original, Page, Record, Snapshot
+from daemon.site.redirects import Former
 from daemon.site.slugs import Child, DatabaseFacts, PageFacts, SourceFacts
 from daemon.sync import plan
 
@@ -35,7 +36,10 @@ class ReadFacts:
 
 @dataclass(frozen=True, slots=True)
 class SiteFacts:
-    """Everything that decides which keys there are, without any page's blocks."""
+    """Everything that decides which keys there are, without any page's blocks.
+
+    `shown`: pages that had a place on the site; `slugs_before`: which page had each slug; `former`: who left which.
+    """
 
     sources: list[SourceFacts]
     rows: dict[str, list[str]]
@@ -44,6 +48,9 @@ class SiteFacts:
     pages: dict[str, PageFacts]
     cards: dict[str, dict[str, Any]]
     reads: dict[str, ReadFacts]
+    shown: set[str] = field(default_factory=set)
+    slugs_before: dict[str, str] = field(default_factory=dict)
+    former: dict[str, Former] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,14 +95,21 @@ def load_site(db: Connection) -> SiteFacts:
     pages, cards, reads = _load_pages(db, children)
     listed = {row.id: row for row in source_rows.data_sources(db)}
     databases = source_rows.databases(db)
+    rules = publishing.rules(db)
     return SiteFacts(
-        sources=[_source_facts(row, listed, source_pages) for row in source_rows.sources(db)],
+        sources=[
+            _source_facts(row, listed, source_pages, rules[row.name, row.ref])
+            for row in source_rows.sources(db)
+        ],
         rows=rows,
         databases={row.id: _database_facts(row, listed) for row in databases},
         database_names={row.id: row.name for row in databases},
         pages=pages,
         cards=cards,
         reads=reads,
+        shown=publishing.shown(db),
+        slugs_before=publishing.slugs_before(db),
+        former=publishing.former_slugs(db),
     )
 
 
@@ -126,7 +140,10 @@ def _load_pages(
 
 
 def _source_facts(
-    row: source_rows.SourceRow, listed: Mapping[str, source_rows.DataSourceRow], pages: Mapping[str, str]
+    row: source_rows.SourceRow,
+    listed: Mapping[str, source_rows.DataSourceRow],
+    pages: Mapping[str, str],
+    publishes: publishing.SourceRule,
 ) -> SourceFacts:
     known = [listed[ds] for ds in row.data_source_ids if ds in listed]
     whole = row.kind is not None and all(ds.listed_date is not None for ds in known)
@@ -137,6 +154,9 @@ def _source_facts(
         data_source_ids=row.data_source_ids,
         listed=whole or row.retired,
         stuck=failing,
+        rule=publishes.rule,
+        frozen=publishes.frozen,
+        retired=row.retired,
     )
 
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, delete, func, select
 
-from daemon.ledger import links, sources
+from daemon.ledger import links, publishing, sources
+from daemon.ledger.publishing import UNPUBLISH
 from daemon.ledger.sources import SourceRow, source_link
 from daemon.ledger.tables import Database, Link, Page, Source
 
@@ -15,7 +16,7 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """One of them, for people: what it is (`kind` of a link, or `source`), its names, and why it is to go."""
+    """One of them, for people: what it is (a link's `kind`, `source`, or `rows of`), its names, and why it is to go."""
 
     key: Key
     kind: str
@@ -34,12 +35,16 @@ def held(db: Connection) -> list[Held]:
         for parent, child, kind, evidence, card, slug, name in db.execute(named.where(Link.held))
     ]
     found.sort(key=lambda one: (one.slug or "", one.key))
+    reason = "published rows, all that it has, do not pass PUBLISH_FILTER or PUBLISH_AT any more"
+    for name, rows in publishing.refused(db).items():
+        found.append(Held((UNPUBLISH, name), "rows of", name, None, f"its {len(rows)} {reason}"))
     return found + [_retired(db, row) for row in sources.sources(db) if row.retired]
 
 
 def let_go(db: Connection, keys: Collection[Key]) -> int:
     """A person said that these are really to go; what does not wait (any more) stays. Out: how many left."""
     count = links.confirm_removals(db, keys)
+    count += sum(publishing.let_go(db, name) for parent, name in keys if parent == UNPUBLISH)
     for row in sources.sources(db):
         if row.retired and (row.name, row.ref) in keys:
             db.execute(delete(Source).where(Source.name == row.name, Source.ref == row.ref))

@@ -15,6 +15,7 @@ from sqlalchemy import (
     String,
     Text,
     TypeDecorator,
+    false,
     text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -48,7 +49,10 @@ class Meta(Base):
 
 
 class Source(Base):
-    """A configured source. One that left the settings stays, retired, so that its keys do too."""
+    """A configured source. One that left the settings stays, retired, so that its keys do too.
+
+    `rule`: which of its rows are published; `rule_problem`: why it does not fit; `frozen`: nobody leaves because of it.
+    """
 
     __tablename__ = "sources"
     name: Mapped[str] = mapped_column(String(200), primary_key=True)
@@ -62,6 +66,9 @@ class Source(Base):
     attempts: Mapped[int] = mapped_column(Integer, default=0)
     next_try_at: Mapped[float | None] = mapped_column(Float)
     problem: Mapped[str | None] = mapped_column(Text)
+    rule: Mapped[Any] = mapped_column(Json, nullable=True)
+    rule_problem: Mapped[str | None] = mapped_column(Text)
+    frozen: Mapped[bool] = mapped_column(default=False, server_default=false())
 
 
 class DataSource(Base):
@@ -128,6 +135,7 @@ class Page(Base):
     # its place on the site, as last settled
     slug: Mapped[str | None] = mapped_column(Text)
     source: Mapped[str | None] = mapped_column(String(200))
+    shown: Mapped[bool] = mapped_column(default=False, server_default=false())
 
     # In the order in which work is taken, and only of what is owed: the next page is found without sorting.
     __table_args__ = (
@@ -246,6 +254,15 @@ class Owed(Base):
     version: Mapped[int] = mapped_column(Integer)
 
     __table_args__ = (Index("owed_position", "position"), Index("owed_version", "version"))
+
+
+class FormerSlug(Base):
+    """A slug under which a page was published, and since when (Notion's clock) it is not: nobody has taken it since."""
+
+    __tablename__ = "former_slugs"
+    slug: Mapped[str] = mapped_column(Text, primary_key=True)
+    page_id: Mapped[str] = mapped_column(String(36))
+    since: Mapped[float] = mapped_column(Float)
 
 
 class CycleRow(Base):

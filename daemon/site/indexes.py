@@ -7,6 +7,7 @@ from typing import Any
 from daemon.notion.ids import normalize_id
 from daemon.notion.values import cover_url, instant, list_property, page_title, text_property
 from daemon.site.slugs import own_slug
+from daemon.site.visibility import publishing_facts
 
 JsonObject = dict[str, Any]
 
@@ -41,7 +42,7 @@ def iso_ms(moment: datetime) -> str:
 
 
 def card(page: Mapping[str, Any]) -> JsonObject:
-    """The few facts of a page that lists of pages show. Raises `PartialPageError`."""
+    """The few facts of a page that lists show, and that decide whether it is published. Raises `PartialPageError`."""
     return {
         "title": page_title(page),
         "excerpt": text_property(page, "excerpt"),
@@ -51,6 +52,7 @@ def card(page: Mapping[str, Any]) -> JsonObject:
         "lastEdited": page.get("last_edited_time"),
         "createdTime": page.get("created_time"),
         "rawSlug": own_slug(page),
+        **publishing_facts(page),
     }
 
 

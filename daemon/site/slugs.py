@@ -5,14 +5,16 @@ so the same knowledge always gives the same site.
 """
 
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any, Literal
 
 from daemon.notion.ids import short_id
 from daemon.notion.values import instant, property_named, property_value
+from daemon.site.rules import Rule
 
 _HYPHENS = frozenset("-\N{HYPHEN}")
 _Kind = Literal["source", "top_row", "child", "inline_row"]
@@ -138,13 +140,19 @@ class PageFacts:
 
 @dataclass(frozen=True, slots=True)
 class SourceFacts:
-    """A configured source: rows of data sources, or one page whose slug is the source's name."""
+    """A configured source: rows of data sources, or one page whose slug is the source's name.
+
+    `rule`: which of its rows are published. `frozen`: it asks for an option that is not there, so nobody leaves for it.
+    """
 
     name: str
     page_id: str | None
     data_source_ids: tuple[str, ...]
     listed: bool
     stuck: bool
+    rule: Rule | None = None
+    frozen: bool = False
+    retired: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,12 +191,16 @@ class Conflict:
 
 @dataclass(slots=True)
 class Layout:
-    """The site: its pages level by level, the page that shows each database, and who has to wait."""
+    """The site: its pages level by level, the page that shows each database, and who has to wait.
+
+    `hidden`: pages that are known and not on the site, because they or a page above are held back, with their source.
+    """
 
     places: dict[str, Place] = field(default_factory=dict)
     conflicts: list[Conflict] = field(default_factory=list)
     databases: dict[str, str] = field(default_factory=dict)
     waiting: set[str] = field(default_factory=set)
+    hidden: dict[str, str] = field(default_factory=dict)
 
 
 def lay_out(
@@ -196,6 +208,8 @@ def lay_out(
     rows: Mapping[str, Sequence[str]],
     databases: Mapping[str, DatabaseFacts],
     pages: Mapping[str, PageFacts],
+    held: Mapping[str, str] = MappingProxyType({}),
+    kept_out: Mapping[str, Collection[str]] = MappingProxyType({}),
 ) -> Layout:
     """Which pages are on the site, each in one place and under one slug.
 
@@ -211,8 +225,11 @@ def lay_out(
 
     Pages that are missing from `pages` are passed over and not waited for; a database missing from
     `databases` is one that has not been listed yet.
+
+    `held`: rows that are not published, with their source; they have no slug, nor has anything that is reached only
+    through them. `kept_out`: by source, rows that others may publish and it does not.
     """
-    survey = _Survey(rows, databases, pages, Layout())
+    survey = _Survey(rows, databases, pages, Layout(), held, kept_out)
     settlement = _Settlement(survey.layout)
     ordered = sorted(sources, key=_source_rank)
     claims = survey.top(ordered)
@@ -221,6 +238,7 @@ def lay_out(
         settlement.settle(claims, complete)
         claims, all_listed = survey.below(claims, {source.name: i for i, source in enumerate(ordered)})
         complete = complete and all_listed
+    survey.hide()
     return survey.layout
 
 
@@ -268,6 +286,8 @@ class _Survey:
     databases: Mapping[str, DatabaseFacts]
     pages: Mapping[str, PageFacts]
     layout: Layout
+    held: Mapping[str, str]
+    kept_out: Mapping[str, Collection[str]]
     reached: set[str] = field(default_factory=set)
 
     def top(self, sources: Sequence[SourceFacts]) -> list[_Claim]:
@@ -275,8 +295,10 @@ class _Survey:
         for source in sources:
             if source.page_id is not None:
                 claims += self._claim([source.page_id], "source", source.name, None)
+            out = self.kept_out.get(source.name, ())
             for data_source_id in source.data_source_ids:
-                claims += self._claim(self.rows.get(data_source_id, ()), "top_row", source.name, None)
+                rows = [row for row in self.rows.get(data_source_id, ()) if row not in out]
+                claims += self._claim(rows, "top_row", source.name, None)
         return claims
 
     def below(self, above: Sequence[_Claim], source_ranks: Mapping[str, int]) -> tuple[list[_Claim], bool]:
@@ -304,11 +326,29 @@ class _Survey:
     ) -> Iterator[_Claim]:
         for page_id in page_ids:
             page = self.pages.get(page_id)
-            if page is None or page_id in self.reached:
+            if page is None or page_id in self.reached or page_id in self.held:
                 continue
             self.reached.add(page_id)
             above, level = (parent.page, parent.level + 1) if parent else (None, 0)
             yield _Claim(page, kind, source, above, level, (_created(page), page.id))
+
+    def hide(self) -> None:
+        """What is held back, and what is reached only through it: known, and not on the site."""
+        pending = [(page, source) for page, source in self.held.items() if page in self.pages]
+        while pending:
+            page_id, source = pending.pop()
+            if page_id in self.layout.hidden or page_id in self.reached:
+                continue
+            self.layout.hidden[page_id] = source
+            for child in self.pages[page_id].children:
+                database = self.databases.get(child.id) if child.kind == "database" else None
+                rows = (
+                    [row for ds in database.data_source_ids for row in self.rows.get(ds, ())]
+                    if database
+                    else []
+                )
+                below = [child.id] if child.kind == "page" else rows
+                pending += [(page, source) for page in below if page in self.pages]
 
 
 @dataclass(slots=True)

@@ -7,7 +7,7 @@ values are rendered only when they are written.
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cached_property
 from operator import itemgetter
 from typing import Any
@@ -19,21 +19,39 @@ from daemon.site.indexes import (
     BUNDLE_FIELDS,
     INDEX_FIELDS,
     database_bundle,
+    iso_ms,
     key_database,
     key_index,
     key_page,
     source_index,
 )
+from daemon.site.redirects import Former, follow, key_redirect, redirects
 from daemon.site.slugs import Layout, Place, lay_out
+from daemon.site.visibility import Visibility, judge
+
+CLOCK_JITTER_SECONDS = 60.0
+"""Notion tells the time in whole seconds, so what we think it shows may go back a little."""
 
 
 @dataclass
 class Composition:
-    """The site as it should be now. `wanted`: key -> what it should hold."""
+    """The site as it should be at `made_at` (Notion's clock). `wanted`: key -> what it should hold.
+
+    `former`: the slugs that pages left, as they are to be kept.
+    """
 
     facts: SiteFacts
     layout: Layout
+    visibility: Visibility
+    made_at: float
     wanted: dict[str, Wanted] = field(default_factory=dict)
+    former: dict[str, Former] = field(default_factory=dict)
+    redirects: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    def is_of(self, now: float) -> bool:
+        """Whether no date has come since it was worked out, and the clock was not set back."""
+        due = self.visibility.changes_at
+        return now > self.made_at - CLOCK_JITTER_SECONDS and (due is None or now < due)
 
     def is_published(self, page_id: str) -> bool:
         """Whether a page has its key: it has a settled slug and was read whole at least once."""
@@ -53,7 +71,18 @@ class Composition:
             "databases": kinds["database"],
             "keys": kinds.total(),
             "waiting": len(self.layout.places) - published.total(),
+            **({"heldBack": len(self.visibility.held)} if self.visibility.held else {}),
         }
+
+    @property
+    def slugs(self) -> dict[str, str]:
+        """Which page is published under each slug."""
+        places = self.layout.places
+        return {places[page].slug: page for page in places if self.is_published(page)}
+
+    def is_ours(self, page_id: str) -> bool:
+        """Whether a page is published, or known and held back: no other key than its own shows it."""
+        return self.is_published(page_id) or page_id in self.layout.hidden
 
     def child_pages(self, page_id: str) -> list[dict[str, str]]:
         """The published child pages of a page, in reading order."""
@@ -86,11 +115,16 @@ class Composition:
             named = members.setdefault(source.name, [])
             named += [source.page_id] if source.page_id else []
             named += _rows(self.facts, source.data_source_ids)
-        return {name: list(dict.fromkeys(pages)) for name, pages in members.items()}
+        out = self.visibility.kept_out
+        return {
+            name: [page for page in dict.fromkeys(pages) if page not in out.get(name, ())]
+            for name, pages in members.items()
+        }
 
     def rows_of(self, database_id: str) -> list[str]:
-        """The rows of a database inside a page."""
-        return _rows(self.facts, self.facts.databases[database_id].data_source_ids)
+        """The rows of a database inside a page, those apart that are held back."""
+        rows = _rows(self.facts, self.facts.databases[database_id].data_source_ids)
+        return [row for row in rows if row not in self.visibility.held]
 
     def render_page(
         self, page: dict[str, Any], blocks: list[dict[str, Any]], now: datetime
@@ -119,9 +153,15 @@ class Composition:
         return str(self.facts.cards[page_id].get("title") or "")
 
 
-def compose(facts: SiteFacts, written_keys: Iterable[str] = ()) -> Composition:
-    """The keys there should be. `written_keys`: lists among them are kept up to date even while rows are unread."""
-    site = Composition(facts, lay_out(facts.sources, facts.rows, facts.databases, facts.pages))
+def compose(facts: SiteFacts, written_keys: Iterable[str], now: float) -> Composition:
+    """The keys there should be now (unix seconds, Notion's clock).
+
+    `written_keys`: lists among them are kept up to date even while rows are unread.
+    """
+    seen = judge(facts.sources, facts.rows, facts.cards, facts.shown, now)
+    held = {page: one.source for page, one in seen.held.items()}
+    layout = lay_out(facts.sources, facts.rows, facts.databases, facts.pages, held, seen.kept_out)
+    site = Composition(facts, layout, seen, now)
     written = set(written_keys)
     for page_id, place in site.layout.places.items():
         if site.is_published(page_id):
@@ -131,6 +171,7 @@ def compose(facts: SiteFacts, written_keys: Iterable[str] = ()) -> Composition:
         _want_index(site, source.name, source.listed or source.stuck, written)
     for database_id in site.layout.databases:
         _want_database(site, database_id, written)
+    _want_redirects(site)
     return site
 
 
@@ -155,6 +196,17 @@ def _want_database(site: Composition, database_id: str, written: set[str]) -> No
         name = site.facts.database_names.get(database_id, "")
         level = site.layout.places[site.layout.databases[database_id]].level + 1
         site.wanted[key] = Wanted("database", database_id, level, _list_hash(site, rows, BUNDLE_FIELDS, name))
+
+
+def _want_redirects(site: Composition) -> None:
+    places, facts, after = site.layout.places, site.facts, site.slugs
+    known = places.keys() | site.layout.hidden.keys()
+    site.former = follow(facts.former, facts.slugs_before, after, known, site.made_at)
+    for slug, (to, one) in redirects(site.former, after).items():
+        key, since = key_redirect(slug), iso_ms(datetime.fromtimestamp(one.since, UTC))
+        site.redirects[key] = {"to": to, "since": since}
+        digest = content_hash([to, since])
+        site.wanted[key] = Wanted("redirect", one.page_id, places[one.page_id].level, digest)
 
 
 def _list_hash(site: Composition, pages: Iterable[str], fields: Sequence[str], *more: str) -> str:

@@ -7,6 +7,7 @@ many cycles work off, and an edit never waits for it.
 
 import asyncio
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,7 +16,7 @@ from sqlalchemy import Connection
 
 from daemon.clock import Clock
 from daemon.kv.base import KV, KVError
-from daemon.ledger import cycles, meta, records, sources, work
+from daemon.ledger import cycles, meta, publishing, records, sources, work
 from daemon.ledger.ledger import Ledger
 from daemon.ledger.meta import Fact
 from daemon.notion.api import NotionApi
@@ -26,6 +27,7 @@ from daemon.sync.feeds import STOPS_THE_RUN, Feeds
 from daemon.sync.plan import Trust
 from daemon.sync.publish import Published, Publisher, Standing
 from daemon.sync.reader import Reader, Tally
+from daemon.sync.rulebook import Rulebook
 from daemon.sync.sweep import Sweep
 from daemon.sync.verify import NotionCheck, StoreCheck
 from daemon.sync.whereabouts import Whereabouts
@@ -101,7 +103,8 @@ class Cycle:
         self.inquiry = Inquiry(api, ledger, trust, clock, self.feeds, whereabouts)
         self.publisher = Publisher(kv, ledger, clock, heartbeat_seconds)
         self.site: Composition | None = None
-        self.sweep = Sweep(api, ledger, trust, self.feeds, self.inquiry, whereabouts)
+        self.rulebook = Rulebook(api, ledger, self.feeds)
+        self.sweep = Sweep(api, ledger, trust, self.feeds, self.inquiry, whereabouts, self.rulebook)
         self.store_check = StoreCheck(kv, ledger, self.publisher, clock)
         self.notion_check = NotionCheck(api, ledger, trust, self.feeds, whereabouts)
         self.changed = True
@@ -113,7 +116,7 @@ class Cycle:
 
     async def run(self, deadline: float, *, look: bool = True, only: str | None = None) -> Summary:
         """One cycle; reading ends at the (monotonic) deadline. Raises NotionError only when the run must stop, and
-        LedgerError when the ledger cannot be used.
+        LedgerError when the ledger cannot be used. RuleError: a setting asks for what a source does not have.
 
         The time that looking takes is not taken from reading: with a slow Notion nothing would ever be read.
         `only` restricts looking and reading to one source, or to `children`: what is below the sources.
@@ -121,6 +124,9 @@ class Cycle:
         summary = Summary(self._clock.now().timestamp(), look)
         began, requests, commands = self._clock.monotonic(), self._api.requests, self._kv.commands
         self.reader.stopped_by = None
+        if look:
+            with suppress(*STOPS_THE_RUN):  # looking for changes meets it too
+                await self.rulebook.begin()
         try:
             if look:
                 summary.found = await self._look(summary, only)
@@ -219,14 +225,14 @@ class Cycle:
         summary.read, summary.failed = tally.read, tally.failed
         now = self._api.notion_now()
         site = self.site
-        if site is None or self.changed or summary.found or tally.is_news:
+        if site is None or self.changed or summary.found or tally.is_news or not site.is_of(now):
             self.changed = False
-            fresh, summary.removed = await self._ledger.call(self.compose, now)
+            fresh, summary.removed = await self._ledger.call(self.compose, self._not_before(site, now))
             self.site = site = fresh
         self._note(summary, await self.publisher.publish(site))
         if self.publisher.is_unsearched and await self._is_all_there():
-            await self.publisher.find_leftovers(site)
-            self._note(summary, await self.publisher.publish(site))
+            # What is to go is deleted by the next cycle, together with what tells where it went.
+            self.changed = bool(await self.publisher.find_leftovers(site)) or self.changed
         left = await self._ledger.call(work.backlog, now)
         summary.due = left.due
         summary.pending = await self._ledger.call(records.pending_count)
@@ -236,12 +242,16 @@ class Cycle:
     def compose(db: Connection, notion_now: float) -> tuple[Composition, int]:
         """Work out the site from the ledger and keep what should be; forget pages that have no place any more."""
         facts = records.load_site(db)
-        site = compose(facts, records.written_keys(db))
-        places = site.layout.places
+        site = compose(facts, records.written_keys(db), notion_now)
+        places, hidden = site.layout.places, site.layout.hidden
+        publishing.keep_shown(db, places, hidden)
+        publishing.keep_refused(db, site.visibility.refused)
+        publishing.keep_former(db, site.former)
         settled = {page: (place.slug, place.source) for page, place in places.items() if place.settled}
         records.store_places(db, settled, facts.pages)
         records.store_wanted(db, site.wanted)
-        removed = records.forget_pages(db, [page for page in facts.pages if page not in places], notion_now)
+        gone = [page for page in facts.pages if page not in places and page not in hidden]
+        removed = records.forget_pages(db, gone, notion_now)
         sources.forget_unused(db)
         return site, removed
 
@@ -254,9 +264,13 @@ class Cycle:
         summary.batches += published.batches
 
     @staticmethod
-    def compose_only(db: Connection) -> Composition:
+    def _not_before(site: Composition | None, now: float) -> float:
+        """A moment that is not a second before the last one: what a date has put online does not flicker."""
+        return now if site is None or not site.is_of(now) else max(now, site.made_at)
+
+    def compose_only(self, db: Connection) -> Composition:
         """The site as the ledger has it, for looking at: nothing is changed."""
-        return compose(records.load_site(db), records.written_keys(db))
+        return compose(records.load_site(db), records.written_keys(db), self._api.notion_now())
 
     async def start(self) -> None:
         """Before the first cycle: find out whether the store is the one that the ledger wrote."""
@@ -338,7 +352,7 @@ class Cycle:
     async def republish(self, *, everything: bool = True) -> int:
         """Write what the ledger holds, without a request to Notion. Out: how many keys. Raises KVError."""
         self.publisher.may_claim = lambda: True
-        site, _ = await self._ledger.call(self.compose, self._clock.now().timestamp())
+        site, _ = await self._ledger.call(self.compose, self._api.notion_now())
         if everything:
             await self._ledger.call(records.rewrite)
         count = 0

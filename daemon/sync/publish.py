@@ -11,6 +11,7 @@ import secrets
 import uuid
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
@@ -30,11 +31,13 @@ from daemon.kv.base import (
     Owner,
     Write,
 )
-from daemon.ledger import meta, owed, records
+from daemon.ledger import meta, owed, publishing, records
 from daemon.ledger.ledger import Ledger, LedgerError, chunks
 from daemon.ledger.meta import Fact
 from daemon.ledger.records import Pending, ReadFacts
 from daemon.notion.ids import normalize_id
+from daemon.site.indexes import key_page
+from daemon.site.redirects import Former, recovered, slug_of_redirect
 from daemon.sync.compose import Composition
 from daemon.sync.plan import retry_delay_seconds
 
@@ -376,26 +379,42 @@ class Publisher:
     async def find_leftovers(self, site: Composition) -> int:
         """Once, in a store that others filled: have the pages of ours removed that lie under slugs they no longer have.
 
-        Out: how many. To be called when every page of the site has its key. What else is there is not ours.
+        Out: how many, with the former slugs of ours that are told of; the site has to be worked out again for them. To
+        be called when every page of the site has its key. What else is there is not ours.
         """
         if self.standing is not Standing.OWNER or self._clock.monotonic() < self.paused_until:
             return 0
         try:
             keys = [key async for key in self._kv.scan("page:*")]
             unknown = await self._ledger.call(records.unknown_keys, keys)
-            found = {key: page async for key, page in self.pages_shown(unknown) if site.is_published(page)}
+            found = {key: page async for key, page in self.pages_shown(unknown) if site.is_ours(page)}
+            former = await self._former_slugs(site, found)
         except KVError as error:
             self._back_off(error)
             return 0
 
         def adopt(db: Connection) -> None:
             records.adopt_for_removal(db, found)
+            publishing.add_former(db, former)
             meta.put(db, Fact.STORE_UNSEARCHED, None)
 
         await self._ledger.call(adopt)
         self.is_unsearched = False
         log.info("searched the store for pages under former slugs", action="leftovers", found=sorted(found))
-        return len(found)
+        return len(found) + len(former)
+
+    async def _former_slugs(self, site: Composition, found: Mapping[str, str]) -> dict[str, Former]:
+        """Slugs that pages of ours left before this ledger began, as the store tells. In: key -> page of ours."""
+        keys = await self._ledger.call(
+            records.unknown_keys, [key async for key in self._kv.scan("redirect:*")]
+        )
+        values: dict[str, Any] = {}
+        for some in chunks(keys):
+            for key, text in zip(some, await self._kv.get_many(some), strict=True):
+                with suppress(ValueError):
+                    values[slug_of_redirect(key) or ""] = jsontext.loads(text or "null")
+        left = {key.removeprefix("page:"): page for key, page in found.items()}
+        return recovered(values, left, site.slugs, self._clock.now().timestamp())
 
     async def pages_shown(self, keys: Sequence[str]) -> AsyncIterator[tuple[str, str]]:
         """(key, Notion's id) of those values that are pages."""
@@ -441,6 +460,8 @@ class Publisher:
         if wanted is None or wanted.hash != row.wanted:
             return None
         now = self._clock.now()
+        if row.kind == "redirect":
+            return jsontext.dumps(site.redirects[row.key])
         if row.kind != "page":
             return jsontext.dumps(site.render_list(row.kind, row.owner_id, now))
         content_hash, packed = content.get(row.owner_id, ("", b""))
@@ -504,8 +525,8 @@ def grouped(rows: Iterable[Pending]) -> Iterator[list[Pending]]:
 
     Lists come right after the pages of the level that they name.
 
-    Keys belong together when the same page wants one and leaves another: a page that moves, and through it
-    whoever takes its place.
+    Keys belong together when the same page wants one and leaves another: a page that moves, what tells where it went,
+    and through it whoever takes its place.
     """
     rows = list(rows)
     leader: dict[str, str] = {}
@@ -517,11 +538,17 @@ def grouped(rows: Iterable[Pending]) -> Iterator[list[Pending]]:
 
     for row in rows:
         for owner in {row.owner_id, row.written_owner_id or row.owner_id}:
-            leader[find(f"key {row.key}")] = find(f"owner {owner}")
+            leader[find(f"key {_place(row.key)}")] = find(f"owner {owner}")
     groups: dict[str, list[Pending]] = defaultdict(list)
     for row in rows:
-        groups[find(f"key {row.key}")].append(row)
+        groups[find(f"key {_place(row.key)}")].append(row)
     yield from sorted(groups.values(), key=_urgency)
+
+
+def _place(key: str) -> str:
+    """A page's key, and that of a redirect from its slug, are one place: only one of the two is ever there."""
+    slug = slug_of_redirect(key)
+    return key if slug is None else key_page(slug)
 
 
 def _urgency(group: Sequence[Pending]) -> tuple[int, bool, str]:

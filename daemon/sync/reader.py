@@ -15,7 +15,7 @@ import structlog
 
 from daemon import jsontext
 from daemon.clock import Clock
-from daemon.ledger import links, pages, work
+from daemon.ledger import links, pages, publishing, work
 from daemon.ledger.absences import LOST
 from daemon.ledger.ledger import Ledger, LedgerError
 from daemon.ledger.pages import StoredRead
@@ -29,8 +29,9 @@ from daemon.notion.errors import (
     NotionUnavailable,
 )
 from daemon.notion.limiter import Lane
-from daemon.notion.tree import read_tree
+from daemon.notion.tree import Tree, read_tree
 from daemon.notion.values import complete_property, is_full_page, truncated_properties
+from daemon.site.indexes import card
 from daemon.sync.plan import Evidence, Priority, Trust, instant, listed_body_will_do, rests_until
 from daemon.sync.reading import stored_read
 from daemon.sync.whereabouts import Whereabouts
@@ -165,7 +166,7 @@ class Reader:
         lane = self._lane(due)
         page, date, by_get = await self._page_object(due, lane)
         blocks_date = self._api.notion_now()
-        tree = await read_tree(self._api, due.id, lane)
+        tree = await self._tree(due, page, lane)
         if tree.blocks:
             self._emptied.pop(due.id, None)
         elif not await self._is_really_empty(due, page["last_edited_time"], blocks_date):
@@ -175,6 +176,14 @@ class Reader:
             tree.requests += max(1, -(-len(items) // 100))
             page = complete_property(page, name, items)
         return stored_read(page, tree, date=date, blocks_date=blocks_date, by_get=by_get, trust=self._trust)
+
+    async def _tree(self, due: DuePage, page: dict[str, Any], lane: Lane) -> Tree:
+        """The blocks. When they cannot be read the last good version stays, but not of a row that became a draft."""
+        try:
+            return await read_tree(self._api, due.id, lane)
+        except NotionError:
+            await self._ledger.call(publishing.withdraw, due.id, card(page), self._api.notion_now())
+            raise
 
     async def _is_really_empty(self, due: DuePage, stamp: str, date: float) -> bool:
         """Whether a page without blocks had none before, or is found so again when its stamp has settled."""

@@ -17,6 +17,7 @@ from daemon.notion.limiter import Lane
 from daemon.sync.evidence import Inquiry
 from daemon.sync.feeds import STOPS_THE_RUN, Feeds, is_page, sighting
 from daemon.sync.plan import Evidence, Priority, Trust, Via, instant
+from daemon.sync.rulebook import Rulebook
 from daemon.sync.whereabouts import Whereabouts
 
 log = structlog.get_logger(__name__)
@@ -35,6 +36,7 @@ class Sweep:
         feeds: Feeds,
         inquiry: Inquiry,
         whereabouts: Whereabouts,
+        rulebook: Rulebook,
     ) -> None:
         self._api = api
         self._ledger = ledger
@@ -42,6 +44,7 @@ class Sweep:
         self._feeds = feeds
         self._inquiry = inquiry
         self._whereabouts = whereabouts
+        self._rulebook = rulebook
         self.requests = 0
         self.lane = Lane.UPKEEP
 
@@ -70,6 +73,8 @@ class Sweep:
                 await self._feeds.resolve_source(source)
         for database in await self._ledger.call(sources.databases):
             await self._feeds.resolve_database(database)
+        # Before any row is listed: an option that was renamed is another value in every row at once.
+        await self._rulebook.look_again(self.lane)
 
     async def _members(self, started: float) -> None:
         for row in await self._ledger.call(sources.data_sources):

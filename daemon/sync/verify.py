@@ -17,7 +17,7 @@ from daemon.kv.base import KV, KVError
 from daemon.ledger import audit, links, meta, pages, records, sources, work
 from daemon.ledger.absences import LOST
 from daemon.ledger.ledger import Ledger
-from daemon.ledger.links import MissingLink
+from daemon.ledger.links import UNPUBLISHED, MissingLink
 from daemon.ledger.meta import Fact
 from daemon.ledger.sources import DataSourceRow
 from daemon.notion.api import NotionApi
@@ -35,8 +35,8 @@ log = structlog.get_logger(__name__)
 COMPARE_INTERVAL_SECONDS = 86_400.0
 KEYS_AT_ONCE = 300
 """Keys whose values the store hashes in one command: it does nothing else meanwhile."""
-FAMILIES = ("page:*", "*:index", "db:*:cursor:_")
-_OURS = re.compile(r"page:.+|[A-Za-z0-9-]+:index|db:[^:]+:cursor:_", re.DOTALL)
+FAMILIES = ("page:*", "*:index", "db:*:cursor:_", "redirect:*")
+_OURS = re.compile(r"(page|redirect):.+|[A-Za-z0-9-]+:index|db:[^:]+:cursor:_", re.DOTALL)
 
 
 class Kind(StrEnum):
@@ -211,8 +211,10 @@ def _waiting(key: str, is_deletion: bool, problem: str | None) -> Difference:
 
 
 def _leftover(key: str, page: str | None, site: Composition) -> Difference:
-    if page is None or not site.is_published(page) or key in site.wanted:
+    if page is None or not site.is_ours(page) or key in site.wanted:
         return Difference(Kind.LEFTOVER, key, "was not written by this ledger. It is left alone.")
+    if not site.is_published(page):
+        return Difference(Kind.FORMER, key, "shows a page that is not published. --repair removes it.", page)
     now_at = key_page(site.layout.places[page].slug)
     return Difference(Kind.FORMER, key, f"shows a page that is at {now_at} now. --repair removes it.", page)
 
@@ -352,7 +354,10 @@ def _known_differences(db: Connection) -> list[Difference]:
         found.append(Difference(Kind.UNREAD, "the site", text))
     held = {child: evidence for _, child, _, evidence in links.held_links(db)}
     for child, evidence in held.items():
-        text = f"is gone from Notion ({evidence}) with many others: look, then run `confirm-removals`."
+        what = (
+            "stopped passing its filter" if evidence == UNPUBLISHED else f"is gone from Notion ({evidence})"
+        )
+        text = f"{what} with many others: look, then run `confirm-removals`."
         found.append(Difference(Kind.HELD, child, text, child))
     for page in audit.owed_pages(db):
         text = f"is still to be read ({page.reason}): the daemon does so, and --repair."

@@ -19,6 +19,7 @@ from daemon.env import TRUE_WORDS
 from daemon.jobs import RETRIES, NobodyWorksError
 from daemon.ledger.ledger import LedgerError
 from daemon.ledger.tasks import Origin, Task
+from daemon.status import NOT_TYPES
 from daemon.web.answers import error_answer, json_answer
 from daemon.web.auth import protected
 from daemon.web.parts import Parts
@@ -164,13 +165,13 @@ def _looked_at(site: Mapping[str, int], only: str | None) -> Mapping[str, int]:
     """How many pages of each type there are in the part that was looked at."""
     if only is None:
         return site
-    kind = {"pages": "page", "posts": "post"}.get(only, only)
+    kind = {"pages": "page", "posts": "post", "children": "child"}.get(only, only)
     return {kind: site.get(kind, 0)}
 
 
 def _of_sources(by_type: Mapping[str, int]) -> int:
     """How many pages of the sources, but for posts."""
-    others = ("published", "databases", "keys", "waiting", "children", *_OWN_TYPES)
+    others = {*NOT_TYPES, *_OWN_TYPES}
     return sum(count for kind, count in by_type.items() if kind not in others)
 
 

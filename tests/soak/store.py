@@ -114,4 +114,6 @@ class RedisStore:
 
 
 def _site(entries: dict[str, str]) -> dict[str, Any]:
-    return {key: json.loads(text) for key, text in entries.items() if not key.startswith("sync:")}
+    return {
+        key: json.loads(text) for key, text in entries.items() if not key.startswith(("sync:", "redirect:"))
+    }

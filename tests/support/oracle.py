@@ -3,7 +3,7 @@
 import json
 import re
 import unicodedata
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -62,6 +62,7 @@ class Oracle:
     """Answers for one workspace and its configured sources: (name, id of a database, data source or page).
 
     `stamp_ms`: how coarse stamps are shown. `trash_hides`: what lies below a trashed page answers 404.
+    `passes`: whether a row is published at all.
     """
 
     def __init__(
@@ -71,10 +72,12 @@ class Oracle:
         *,
         stamp_ms: int = 60_000,
         trash_hides: bool = False,
+        passes: Callable[[str], bool] = lambda _: True,
     ) -> None:
         self._workspace = workspace
         self._stamp_ms = stamp_ms
         self._trash_hides = trash_hides
+        self._passes = passes
         self._sources = sorted(sources, key=lambda s: {"pages": 0, "posts": 1}.get(s[0], 2))
 
     def site(self) -> Site:
@@ -268,7 +271,10 @@ class Oracle:
         database = self._workspace.databases.get(ref)
         sources = database.data_sources if database else [ref]
         return [
-            row for source in sources for row in self._workspace.rows(source) if self._workspace.readable(row)
+            row
+            for source in sources
+            for row in self._workspace.rows(source)
+            if self._workspace.readable(row) and self._passes(row)
         ]
 
     def _pointers(self, container: str) -> list[tuple[str, str]]:
@@ -357,9 +363,17 @@ def _runs(blocks: list[Json]) -> list[str]:
     return found
 
 
-async def check(world: World, *, trash_hides: bool = False) -> None:
+async def check(
+    world: World, *, trash_hides: bool = False, passes: Callable[[str], bool] = lambda _: True
+) -> None:
     """The store holds exactly what the rules say, key by key; raises AssertionError with what differs."""
-    oracle = Oracle(world.workspace, world.sources, trash_hides=trash_hides)
+    oracle = Oracle(world.workspace, world.sources, trash_hides=trash_hides, passes=passes)
     wrong = oracle.differences({key: await world.value(key) for key in await world.keys()})
+    slugs = await world.slugs()
+    wrong += [
+        f"redirect:{old} leads to {to}, and there is {'a page' if old in slugs else 'none'} at {old}"
+        for old, to in (await world.redirects()).items()
+        if old in slugs or to not in slugs
+    ]
     if wrong:
         raise AssertionError("\n".join(wrong))

@@ -14,9 +14,10 @@ from daemon.demo.sandbox import RequestRecord, Sandbox
 from daemon.demo.workspace import Workspace
 from daemon.kv.base import KV
 from daemon.kv.embedded import EmbeddedKV
-from daemon.ledger import sources
+from daemon.ledger import publishing, sources
 from daemon.ledger.ledger import Ledger
 from daemon.notion.api import NotionApi
+from daemon.site.rules import Rule
 from daemon.sync.cycle import Cycle, Summary
 from daemon.sync.plan import Trust
 
@@ -39,6 +40,7 @@ class World:
     kv: KV
     sources: list[tuple[str, str]] = field(default_factory=list)
     site_paths: Mapping[str, str] | None = None
+    rules: dict[str, Rule] = field(default_factory=dict)
     cycle: Cycle = field(init=False)
     api: NotionApi = field(init=False)
     ledger: Ledger = field(init=False)
@@ -52,6 +54,8 @@ class World:
         self.ledger = Ledger(f"sqlite:///{self.folder / 'ledger.db'}")
         await self.ledger.open()
         await self.ledger.call(sources.follow_settings, self.sources)
+        await self.ledger.call(publishing.follow_rules, self.rules)
+        await self.ledger.call(publishing.renew_cards)
         self.api = NotionApi(
             token="ntn_sandbox",
             base_url=self.url,
@@ -121,8 +125,14 @@ class World:
         return None if text is None else json.loads(text)
 
     async def keys(self) -> set[str]:
-        """Every key of the site."""
-        return {key async for key in self.kv.scan("*") if not key.startswith("sync:")}
+        """Every key that shows something of the site."""
+        aside = ("sync:", "redirect:")
+        return {key async for key in self.kv.scan("*") if not key.startswith(aside)}
+
+    async def redirects(self) -> dict[str, str]:
+        """Where each former slug leads."""
+        keys = [key async for key in self.kv.scan("redirect:*")]
+        return {key.removeprefix("redirect:"): (await self.value(key))["to"] for key in keys}
 
     async def slugs(self) -> set[str]:
         return {key.removeprefix("page:") for key in await self.keys() if key.startswith("page:")}

@@ -108,7 +108,10 @@ def tiles(status: Mapping[str, Any]) -> list[Tile]:
     """The numbers at the top."""
     counts, pages = status["counts"], status.get("pages")
     waiting = counts.get("waiting", 0)
-    published = Tile("Published pages", counts.get("published", 0), f"{waiting:,} waiting" if waiting else "")
+    held = counts.get("heldBack", 0)
+    notes = [f"{waiting:,} waiting"] if waiting else []
+    notes += [f"{held:,} held back"] if held else []
+    published = Tile("Published pages", counts.get("published", 0), ", ".join(notes))
     keys = Tile("Keys in the store", counts.get("keys", 0))
     if pages is None:
         return [published, keys]
