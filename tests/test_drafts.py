@@ -496,7 +496,7 @@ def _age(file: Path) -> None:
     engine = create_engine(f"sqlite:///{file}")
     with engine.begin() as db:
         script = ScriptDirectory.from_config(migrate.config(db))
-        before = script.get_revision("0006").down_revision
+        before = script.get_revision("0004").down_revision
         for table, columns in {"sources": ("rule", "rule_problem", "frozen"), "pages": ("shown",)}.items():
             for column in columns:
                 db.exec_driver_sql(f"ALTER TABLE {table} DROP COLUMN {column}")
