@@ -46,7 +46,7 @@ def brief(parts: Parts) -> dict[str, Any]:
         "ready": vitals.ready,
         "reason": reason,
         "uptimeSeconds": round(now - vitals.started_at),
-        "counts": counts(parts.cycle.site),
+        "counts": parts.cycle.site.counts if parts.cycle.site is not None else {},
         "lastSuccess": moment(vitals.last_success_time),
         "lastCycle": _cycle_numbers(vitals.last_summary),
     }
@@ -55,22 +55,6 @@ def brief(parts: Parts) -> dict[str, Any]:
 async def full(parts: Parts) -> dict[str, Any]:
     """Everything a person needs to see what goes on and why something does not."""
     return {**brief(parts), **await parts.ledger.call(_details, parts)}
-
-
-def counts(site: Composition | None) -> dict[str, int]:
-    """How much is on the site: pages by type, lists, and what waits for its slug or its first reading."""
-    if site is None:
-        return {}
-    published = [place.type for page, place in site.layout.places.items() if site.is_published(page)]
-    by_type = {kind: published.count(kind) for kind in sorted(set(published))}
-    kinds = [wanted.kind for wanted in site.wanted.values()]
-    return {
-        **by_type,
-        "published": len(published),
-        "databases": kinds.count("database"),
-        "keys": len(kinds),
-        "waiting": len(site.layout.places) - len(published),
-    }
 
 
 def moment(unix_seconds: float | None) -> str | None:

@@ -4,6 +4,7 @@ The hash is taken over what goes into a value, not over the value: so a key can 
 values are rendered only when they are written.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -28,7 +29,7 @@ from daemon.site.slugs import Layout, Place, lay_out
 
 @dataclass
 class Composition:
-    """The site as it should be now. `wanted`: key -> what it should hold."""
+    """The site as it should be now, which does not change any more. `wanted`: key -> what it should hold."""
 
     facts: SiteFacts
     layout: Layout
@@ -71,6 +72,19 @@ class Composition:
             named += [source.page_id] if source.page_id else []
             named += _rows(self.facts, source.data_source_ids)
         return {name: list(dict.fromkeys(pages)) for name, pages in members.items()}
+
+    @cached_property
+    def counts(self) -> dict[str, int]:
+        """How much is on the site: pages by type, lists, and what waits for its slug or its first reading."""
+        types = Counter(place.type for page, place in self.layout.places.items() if self.is_published(page))
+        kinds = Counter(wanted.kind for wanted in self.wanted.values())
+        return {
+            **dict(sorted(types.items())),
+            "published": types.total(),
+            "databases": kinds["database"],
+            "keys": kinds.total(),
+            "waiting": len(self.layout.places) - types.total(),
+        }
 
     def rows_of(self, database_id: str) -> list[str]:
         """The rows of a database inside a page."""
