@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine, event, select, update
 
-from daemon.ledger import meta
+from daemon.ledger import meta, migrate, version
 from daemon.ledger.ledger import CHUNK, Ledger, LedgerError, chunks, upsert
 from daemon.ledger.meta import Fact
 from daemon.ledger.tables import Base, Meta, Page
@@ -34,6 +35,11 @@ async def test_the_migrations_make_exactly_the_tables_of_the_models(tmp_path: Pa
         context = MigrationContext.configure(db, opts={"compare_type": True})
         assert compare_metadata(context, Base.metadata) == []
     engine.dispose()
+
+
+def test_the_newest_migration_is_found_by_its_file_name() -> None:
+    """Without Alembic. Fails when a file's name does not begin with its revision, or the last one is not the newest."""
+    assert version.newest() == ScriptDirectory.from_config(migrate.config()).get_current_head()
 
 
 async def test_the_index_of_what_is_due_is_the_one_of_the_models(tmp_path: Path) -> None:

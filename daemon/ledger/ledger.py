@@ -26,7 +26,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DatabaseError, DataError, IntegrityError, ProgrammingError
 
-from daemon.ledger import migrate
+from daemon.ledger import version
 from daemon.ledger.tables import Base
 
 P = ParamSpec("P")
@@ -138,18 +138,25 @@ class Ledger:
 
     def _open(self) -> None:
         self._make_folder()
-        with self._explaining():
-            migrate.upgrade(self._engine)
+        if self._is_behind():
+            from daemon.ledger import migrate  # noqa: PLC0415 - with Alembic, which few starts need
+
+            with self._explaining():
+                migrate.upgrade(self._engine)
 
     def _is_behind(self) -> bool:
         with self._explaining(), self._engine.begin() as db:
+            if version.is_newest(db):
+                return False
+            from daemon.ledger import migrate  # noqa: PLC0415
+
             return migrate.is_behind(db)
 
     @contextmanager
     def _explaining(self) -> Iterator[None]:
         try:
             yield
-        except migrate.NewerLedgerError as error:
+        except version.NewerLedgerError as error:
             raise LedgerError(
                 f"{self._where()} was written by a newer version of notion-kv-sync ({error})",
                 "Start that version again, or move the file away to begin with an empty ledger.",
