@@ -17,8 +17,6 @@ from daemon.errand import Errand
 from daemon.handshakes import Handshakes
 from daemon.kv.base import KV
 from daemon.kv.embedded import EmbeddedKV
-from daemon.kv.redis import RedisKV
-from daemon.kv.upstash import UpstashKV
 from daemon.ledger import publishing, sources
 from daemon.ledger.ledger import Ledger
 from daemon.notion.api import NotionApi
@@ -201,12 +199,16 @@ class App:
 
 
 def open_kv(settings: Settings) -> KV:
-    """The store that the settings name."""
+    """The store that the settings name. Only its own client is loaded: importing one takes longer than opening it."""
     kv, prefix = settings.kv, settings.kv_key_prefix
     if kv.kind == "embedded":
         return EmbeddedKV(settings.data_dir / "kv.db", prefix=prefix)
     if kv.kind == "redis":
+        from daemon.kv.redis import RedisKV  # noqa: PLC0415
+
         return RedisKV(kv.url, prefix=prefix)
+    from daemon.kv.upstash import UpstashKV  # noqa: PLC0415
+
     return UpstashKV(kv.url, kv.token.get_secret_value() if kv.token else "", prefix=prefix)
 
 

@@ -70,8 +70,7 @@ _NOISE_MARKS = (
     b'"request_id"',
     b'"expiry_time"',
     b'"custom_emoji"',
-    b'"child_page"',
-    b'"child_database"',
+    b'"child_',  # page or database
     b"ignature=",
 )
 """Without one of these in its text a value has no noise in it, which is quicker found out than by walking."""

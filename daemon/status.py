@@ -53,7 +53,7 @@ def brief(parts: Parts) -> dict[str, Any]:
         "ready": vitals.ready,
         "reason": reason,
         "uptimeSeconds": round(now - vitals.started_at),
-        "counts": counts(parts.cycle.site),
+        "counts": parts.cycle.site.counts if parts.cycle.site is not None else {},
         "lastSuccess": moment(vitals.last_success_time),
         "lastCycle": _cycle_numbers(vitals.last_summary),
     }

@@ -96,7 +96,7 @@ def test_wheel_ships_package_migrations_and_command(wheel: zipfile.ZipFile) -> N
     assert modules <= names and migrations <= names and "daemon/_migrations/env.py" in names
     (info,) = {name.split("/")[0] for name in names if ".dist-info/" in name}
     assert info == f"notion_kv_sync-{__version__}.dist-info"
-    assert "notion-kv-sync = daemon.cli:main" in wheel.read(f"{info}/entry_points.txt").decode()
+    assert "notion-kv-sync = daemon.__main__:main" in wheel.read(f"{info}/entry_points.txt").decode()
     assert not [name for name in names if name.startswith(("tests/", "bench/")) or name.endswith(".env")]
 
 

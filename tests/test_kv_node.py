@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from starlette.applications import Starlette
 
-from daemon.kv import KV, EmbeddedKV, Owner, UpstashKV, Write
+from daemon.kv import KV, EmbeddedKV, Owner, Write
 from daemon.kv.rest import kv_routes
+from daemon.kv.upstash import UpstashKV
 from tests.support.http_server import served
 from tests.support.node import run_script
 from tests.support.upstash_server import UpstashServer

@@ -22,11 +22,11 @@ from daemon.kv import (
     KVUnavailable,
     KVValueTooLarge,
     Owner,
-    RedisKV,
     Write,
 )
 from daemon.kv.base import error_of_message
 from daemon.kv.glob import glob_escaped, glob_matcher
+from daemon.kv.redis import RedisKV
 from tests.support.redis_server import RedisServer
 
 pytest_plugins = ["tests.support.kv_fixtures"]

@@ -10,8 +10,9 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 
-from daemon.kv import EmbeddedKV, KVReadOnly, KVUnauthorized, Owner, UpstashKV, Write
+from daemon.kv import EmbeddedKV, KVReadOnly, KVUnauthorized, Owner, Write
 from daemon.kv.rest import MAX_BODY_BYTES, kv_app, kv_routes
+from daemon.kv.upstash import UpstashKV
 from tests.support.http_server import served
 from tests.support.redis_server import RedisServer
 from tests.support.upstash_server import UpstashServer

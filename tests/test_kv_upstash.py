@@ -17,9 +17,9 @@ from daemon.kv import (
     KVUnavailable,
     KVValueTooLarge,
     Owner,
-    UpstashKV,
     Write,
 )
+from daemon.kv.upstash import UpstashKV
 from tests.support.redis_server import RedisServer
 from tests.support.upstash_server import QUOTA_MESSAGE, Fault, UpstashServer
 

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection, create_engine, select, update
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, create_engine, event, select, update
 
-from daemon.ledger import meta
+from daemon.ledger import meta, migrate, version
 from daemon.ledger.ledger import CHUNK, Ledger, LedgerError, chunks, upsert
 from daemon.ledger.meta import Fact
 from daemon.ledger.tables import Base, Meta, Page
@@ -34,6 +35,11 @@ async def test_the_migrations_make_exactly_the_tables_of_the_models(tmp_path: Pa
         context = MigrationContext.configure(db, opts={"compare_type": True})
         assert compare_metadata(context, Base.metadata) == []
     engine.dispose()
+
+
+def test_the_newest_migration_is_found_by_its_file_name() -> None:
+    """Without Alembic. Fails when a file's name does not begin with its revision, or the last one is not the newest."""
+    assert version.newest() == ScriptDirectory.from_config(migrate.config()).get_current_head()
 
 
 async def test_the_index_of_what_is_due_is_the_one_of_the_models(tmp_path: Path) -> None:
@@ -97,6 +103,82 @@ async def test_what_was_asked_is_done_although_its_asker_is_cancelled(tmp_path: 
     assert await in_the_way
     assert await ledger.call(meta.get, Fact.SWEPT_AT) == 5.0
     await ledger.close()
+
+
+def put(db: Connection, name: str, value: int) -> int:
+    """Keep a number."""
+    upsert(db, Meta, [{"name": name, "value": value}], update=["value"])
+    return value
+
+
+def numbers(db: Connection) -> dict[str, int]:
+    """The numbers that were kept."""
+    return {name: value for name, value in db.execute(select(Meta.name, Meta.value)) if name[0] == "n"}
+
+
+async def test_questions_that_wait_share_a_commit(tmp_path: Path) -> None:
+    """The first goes alone, those that came meanwhile go together, and each gets its own answer.
+
+    Fails when each is committed by itself: then a first sync flushes the disk once for each of the pages in flight.
+    """
+    ledger = Ledger(url(tmp_path))
+    await ledger.open()
+    commits = 0
+
+    def count(_: Connection) -> None:
+        nonlocal commits
+        commits += 1
+
+    event.listen(ledger._engine, "commit", count)
+    answers = await asyncio.gather(*(ledger.call(put, f"n{number}", number) for number in range(8)))
+    assert answers == list(range(8))
+    assert commits == 2
+    await ledger.close()
+
+
+async def test_a_question_that_fails_takes_nobody_with_it(tmp_path: Path) -> None:
+    """Whoever shared its transaction is asked again; of the failed one nothing is kept, and it alone gets the error.
+
+    Fails when the error goes to all that shared the transaction, or when what the failed one did is committed.
+    """
+    ledger = Ledger(url(tmp_path))
+    await ledger.open()
+
+    def fail(db: Connection) -> None:
+        put(db, "n-failed", 1)
+        raise ValueError("no")
+
+    calls = [
+        ledger.call(put, "n0", 0),
+        ledger.call(put, "n1", 1),
+        ledger.call(fail),
+        ledger.call(put, "n2", 2),
+    ]
+    async with asyncio.timeout(30):
+        *_, third, fourth = await asyncio.gather(*calls, return_exceptions=True)
+    assert isinstance(third, ValueError)
+    assert fourth == 2
+    assert await ledger.call(numbers) == {"n0": 0, "n1": 1, "n2": 2}
+    await ledger.close()
+
+
+async def test_what_was_asked_before_the_end_is_done(tmp_path: Path) -> None:
+    """Asked, then cancelled, then closed: all of it is on the disk, a page that was whole when the daemon stopped too.
+
+    Fails when closing does not wait for what waits, or when one cancelled asker keeps the others from their answers.
+    """
+    ledger = Ledger(url(tmp_path))
+    await ledger.open()
+    tasks = [asyncio.create_task(ledger.call(put, f"n{number}", number)) for number in range(3)]
+    await asyncio.sleep(0)
+    tasks[1].cancel()
+    await ledger.close()
+    assert not (tmp_path / "ledger.db-wal").exists()  # SQLite takes it away with the last connection
+    async with asyncio.timeout(30):
+        assert [await tasks[0], await tasks[2]] == [0, 2]
+    again = Ledger(url(tmp_path))
+    assert await again.call(numbers) == {"n0": 0, "n1": 1, "n2": 2}
+    await again.close()
 
 
 def add_up(ledger_url: str, times: int) -> None:

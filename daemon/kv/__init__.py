@@ -1,4 +1,7 @@
-"""The one door to the key-value store that the site reads: Upstash REST, a plain Redis, or our own file."""
+"""The one door to the key-value store that the site reads: Upstash REST, a plain Redis, or our own file.
+
+`RedisKV` and `UpstashKV` are in modules of their own, so that a daemon loads the client of its own store only.
+"""
 
 from daemon.kv.base import (
     KV,
@@ -16,8 +19,6 @@ from daemon.kv.base import (
     grouped_batches,
 )
 from daemon.kv.embedded import EmbeddedKV
-from daemon.kv.redis import RedisKV
-from daemon.kv.upstash import UpstashKV
 
 __all__ = [
     "KV",
@@ -31,8 +32,6 @@ __all__ = [
     "KVUnavailable",
     "KVValueTooLarge",
     "Owner",
-    "RedisKV",
-    "UpstashKV",
     "Write",
     "batches",
     "grouped_batches",

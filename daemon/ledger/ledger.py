@@ -1,4 +1,4 @@
-"""The one door to the ledger's database: one engine, one thread, one transaction a question.
+"""The one door to the ledger's database: one engine, one thread, and no question without a transaction.
 
 SQLite runs in WAL mode with `BEGIN IMMEDIATE` and full syncs, so that a reader never blocks the writer, two writers
 never lose an update, and a commit that returned survives the machine. The only SQL that is not portable is here.
@@ -8,20 +8,33 @@ import asyncio
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from functools import lru_cache
+from contextlib import contextmanager, suppress
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from sqlalchemy import Connection, Engine, Executable, Table, create_engine, event, make_url
+from sqlalchemy import (
+    Connection,
+    Engine,
+    Executable,
+    PoolProxiedConnection,
+    Table,
+    create_engine,
+    event,
+    make_url,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DatabaseError, DataError, IntegrityError, ProgrammingError
 
-from daemon.ledger import migrate
+from daemon.ledger import version
 from daemon.ledger.tables import Base
 
 P = ParamSpec("P")
 T = TypeVar("T")
+Question = Callable[[Connection], Any]
+Outcome = tuple[Any, Exception | None]
+"""What a question gave, or the error it ended with."""
+
 BUSY_TIMEOUT_MS = 15_000
 CHUNK = 400
 """Rows or ids in one statement: well below the number of variables any database allows."""
@@ -37,12 +50,17 @@ class LedgerError(Exception):
 
 
 class Ledger:
-    """Opens the ledger and runs questions on it, one after the other, each in a transaction of its own."""
+    """Opens the ledger and runs questions on it, one after the other.
+
+    Questions that wait while others are answered share one transaction, and one flush of the disk (group commit).
+    """
 
     def __init__(self, url: str) -> None:
         self._url = make_url(url)
         self._engine = _make_engine(url)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger")
+        self._waiting: list[tuple[Question, asyncio.Future[Any]]] = []
+        self._job: asyncio.Future[list[Outcome]] | None = None
 
     async def open(self) -> None:
         """Create or upgrade the tables. Raises LedgerError when the database cannot be used."""
@@ -55,16 +73,59 @@ class Ledger:
     async def call(
         self, question: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Run `question(connection, ...)` in one transaction: all of it is committed, or none of it."""
-        return await self._in_thread(lambda: self._transact(lambda db: question(db, *args, **kwargs)))
+        """Run `question(connection, ...)` in a transaction: all of it is committed before this returns, or none of it.
+
+        It may run twice, the first time undone: when another that shared its transaction failed. So it does nothing but
+        ask the database, and does not use its arguments up. What was asked is done even when its asker is cancelled:
+        the answer is then dropped.
+        """
+        answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._waiting.append((lambda db: question(db, *args, **kwargs), answer))
+        if self._job is None:
+            self._go_on()
+        return await answer
 
     async def close(self) -> None:
+        """Answer what was asked, then close the database."""
+        while self._job is not None:
+            await asyncio.wait([self._job])
         await self._in_thread(self._engine.dispose)
         self._thread.shutdown(wait=True)
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
-        # A commit that has begun is finished even when its asker is cancelled: the answer is then dropped.
         return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._thread, work))
+
+    def _go_on(self) -> None:
+        """Have everything answered that waits."""
+        asked, self._waiting = self._waiting, []
+        questions = [question for question, _ in asked]
+        self._job = asyncio.get_running_loop().run_in_executor(self._thread, self._answer, questions)
+        self._job.add_done_callback(partial(self._tell, [answer for _, answer in asked]))
+
+    def _tell(self, answers: Sequence[asyncio.Future[Any]], job: asyncio.Future[list[Outcome]]) -> None:
+        self._job = None
+        if self._waiting:
+            self._go_on()
+        for answer, (result, error) in zip(answers, job.result(), strict=True):
+            if answer.done():
+                continue  # its asker was cancelled
+            if error is None:
+                answer.set_result(result)
+            else:
+                answer.set_exception(error)
+
+    def _answer(self, questions: Sequence[Question]) -> list[Outcome]:
+        if len(questions) > 1:
+            with suppress(Exception):
+                return self._transact(lambda db: [(question(db), None) for question in questions])
+            # One of them failed, and all were undone. Each by itself, then: none fails for another's sake.
+        return [self._answer_one(question) for question in questions]
+
+    def _answer_one(self, question: Question) -> Outcome:
+        try:
+            return self._transact(question), None
+        except Exception as error:
+            return None, error
 
     def _transact(self, question: Callable[[Connection], T]) -> T:
         try:
@@ -77,18 +138,25 @@ class Ledger:
 
     def _open(self) -> None:
         self._make_folder()
-        with self._explaining():
-            migrate.upgrade(self._engine)
+        if self._is_behind():
+            from daemon.ledger import migrate  # noqa: PLC0415 - with Alembic, which few starts need
+
+            with self._explaining():
+                migrate.upgrade(self._engine)
 
     def _is_behind(self) -> bool:
         with self._explaining(), self._engine.begin() as db:
+            if version.is_newest(db):
+                return False
+            from daemon.ledger import migrate  # noqa: PLC0415
+
             return migrate.is_behind(db)
 
     @contextmanager
     def _explaining(self) -> Iterator[None]:
         try:
             yield
-        except migrate.NewerLedgerError as error:
+        except version.NewerLedgerError as error:
             raise LedgerError(
                 f"{self._where()} was written by a newer version of notion-kv-sync ({error})",
                 "Start that version again, or move the file away to begin with an empty ledger.",
@@ -162,8 +230,13 @@ def _make_engine(url: str) -> Engine:
     engine = create_engine(url, pool_pre_ping=not url.startswith("sqlite"))
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _configure_sqlite)
-        event.listen(engine, "begin", lambda db: db.exec_driver_sql("BEGIN IMMEDIATE"))
+        # The dialect's own hook: one listener of the engine's makes every statement look for listeners.
+        engine.dialect.do_begin = _begin_immediate  # type: ignore[method-assign, assignment]
     return engine
+
+
+def _begin_immediate(connection: PoolProxiedConnection) -> None:
+    connection.cursor().execute("BEGIN IMMEDIATE").close()
 
 
 def _configure_sqlite(connection: sqlite3.Connection, _record: object) -> None:

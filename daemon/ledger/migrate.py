@@ -1,26 +1,14 @@
 """Brings a ledger to this version's tables, with Alembic, in one transaction; several daemons may start at once."""
 
-from importlib import resources
-from pathlib import Path
-
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, inspect, text
+from sqlalchemy import Connection, Engine, text
+
+from daemon.ledger.version import NewerLedgerError, current, migrations_folder
 
 POSTGRES_LOCK = 5_126_418_337
 """Any number of our own: only daemons that migrate the same ledger wait for each other."""
-
-
-class NewerLedgerError(Exception):
-    """The ledger was written by a newer version. The message is that version's migration."""
-
-
-def migrations_folder() -> Path:
-    """Where the migrations are: beside the package in a checkout, inside it once installed."""
-    package = Path(str(resources.files("daemon")))
-    installed = package / "_migrations"
-    return installed if installed.is_dir() else package.parent / "migrations"
 
 
 def config(db: Connection | None = None) -> Config:
@@ -48,11 +36,3 @@ def is_behind(db: Connection) -> bool:
     if present is not None and present not in known:
         raise NewerLedgerError(present)
     return present != script.get_current_head()
-
-
-def current(db: Connection) -> str | None:
-    """The migration a database is at, or None where there is no ledger yet."""
-    if not inspect(db).has_table("alembic_version"):
-        return None
-    version: str | None = db.execute(text("SELECT version_num FROM alembic_version")).scalar()
-    return version

@@ -41,7 +41,7 @@ _DUE = (
         Page.attempts,
         Page.asked,
     )
-    .where(Page.due_at <= bindparam("now"), Page.id.not_in(bindparam("exclude", expanding=True)))
+    .where(Page.due_at <= bindparam("now"))
     .order_by(Page.priority, Page.due_at, Page.id)
     .limit(bindparam("limit"))
 )
@@ -52,8 +52,10 @@ def due(
 ) -> list[DuePage]:
     """Pages whose reading is due, most urgent first; of one source only, or `children`: what is below them all."""
     question = _DUE if only is None else _DUE.where(*_within(db, only))
-    found = db.execute(question, {"now": notion_now, "limit": limit, "exclude": list(exclude)})
-    return [DuePage(*row) for row in found]
+    # Left out here, not in the statement: with a list of any length in it, it would be made anew each time.
+    being_read = set(exclude)
+    found = db.execute(question, {"now": notion_now, "limit": limit + len(being_read)})
+    return [DuePage(*row) for row in found if row.id not in being_read][:limit]
 
 
 def _within(db: Connection, only: str | None) -> list[ColumnElement[bool]]:

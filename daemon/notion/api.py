@@ -22,7 +22,7 @@ import httpx
 from notion_client import AsyncClient
 from notion_client.errors import HTTPResponseError, InvalidPathParameterError, RequestTimeoutError
 
-from daemon import __version__
+from daemon import __version__, jsontext
 from daemon.clock import Clock
 from daemon.notion.connections import Connections
 from daemon.notion.errors import (
@@ -66,6 +66,13 @@ class _Heard:
 _heard: ContextVar[_Heard] = ContextVar("heard")
 
 
+class _Client(AsyncClient):
+    """The official client with a JSON decoder that takes half as long."""
+
+    def _parse_response(self, response: httpx.Response) -> Any:
+        return jsontext.loads(response.content) if response.is_success else super()._parse_response(response)
+
+
 class NotionApi:
     """Reads from Notion. Every method raises a NotionError when it cannot give what its name promises."""
 
@@ -98,11 +105,12 @@ class NotionApi:
         self._deadline_seconds = deadline_seconds
         self._notion_ahead_seconds: float | None = None
         self._retrier = Retrier(clock, self.limiter, rng or random.Random(), policy or RetryPolicy())
+        self._root = f"{base_url.rstrip('/')}/v1/"
         self._http = httpx.AsyncClient(
             transport=transport or Connections(max_in_flight),
             event_hooks={"response": [self._hear]},
         )
-        self._client = AsyncClient(
+        self._client = _Client(
             client=self._http,
             auth=token,
             base_url=base_url.rstrip("/"),
@@ -168,7 +176,7 @@ class NotionApi:
         path = f"pages/{_uuid(page_id)}/properties/{name}"
 
         async def fetch(cursor: str | None) -> Answer:
-            answer = await self._send(_Call("properties", path, query=_page_query(cursor)), lane)
+            answer = await self._send(_listing("properties", path, cursor), lane)
             if answer.body.get("object") == "list":
                 return answer
             return Answer({"results": [answer.body], "has_more": False}, answer.date)
@@ -247,7 +255,7 @@ class NotionApi:
         path = f"blocks/{_uuid(block_id)}/children"
 
         async def fetch(cursor: str | None) -> Answer:
-            return await self._send(_Call("children", path, query=_page_query(cursor), lists=True), lane)
+            return await self._send(_listing("children", path, cursor), lane)
 
         return fetch, path
 
@@ -300,8 +308,9 @@ class NotionApi:
     async def _exchange(self, call: _Call) -> Any:
         # httpx's own timeouts begin anew with every piece that arrives; this one does not.
         async with asyncio.timeout(self._deadline_seconds):
+            # A whole address: httpx would parse a path twice more to put it behind the base, and to add a query.
             return await self._client.request(
-                path=call.path, method=call.method, query=call.query, body=call.body
+                path=self._root + call.path, method=call.method, query=call.query, body=call.body
             )
 
     async def _hear(self, response: httpx.Response) -> None:
@@ -324,9 +333,12 @@ def _uuid(object_id: str) -> str:
         raise NotionValidation(f"{object_id!r} is not the id of anything in Notion.") from None
 
 
-def _page_query(cursor: str | None) -> dict[str, Any]:
-    query: dict[str, Any] = {"page_size": _PAGE_SIZE}
-    return query if cursor is None else query | {"start_cursor": cursor}
+def _listing(endpoint: str, path: str, cursor: str | None) -> _Call:
+    """The request for a page of results. The query of the first never changes: as part of the address it costs less."""
+    lists = endpoint == "children"
+    if cursor is None:
+        return _Call(endpoint, f"{path}?page_size={_PAGE_SIZE}", lists=lists)
+    return _Call(endpoint, path, query={"page_size": _PAGE_SIZE, "start_cursor": cursor}, lists=lists)
 
 
 def _on_or_after(stamp: str, unix_seconds: float) -> dict[str, Any]:

@@ -27,6 +27,8 @@ _OWN_FIELDS = frozenset({"slug", "visibility", "password", "excerpt", "tags", "f
 """Names (case folded) of properties that have a field of their own in `meta`; so has every title."""
 
 _STAMP_TYPES = ("last_edited_time", "last_edited_by")
+_NOT_LISTED = ("notionId", "lastEdited", "createdTime")
+"""Of `meta` what does not count when two listings are compared."""
 
 
 def page_meta(page: Mapping[str, Any]) -> JsonObject:
@@ -120,22 +122,25 @@ def synced_copies(blocks: Iterable[JsonObject]) -> list[str]:
     return list(dict.fromkeys(filter(None, map(_copied_from, walk(blocks)))))
 
 
-def listing_hash(page: Mapping[str, Any]) -> str:
+def listing_hash(page: Mapping[str, Any], meta: Mapping[str, Any] | None = None) -> str:
     """A hash over what a listing tells of a page, stamps and addresses of Notion's apart.
 
     Two listings with the same stamp and another hash mean that a formula, a rollup or the far side of a
     relation changed. A page object whose long values were completed has the hash of the one that a listing
-    cuts short.
+    cuts short. `meta`: the `page_meta` of this page without its noise, where it has been worked out already.
     """
-    meta = page_meta(strip_noise({**page, "properties": _as_listed(page)}))
-    for stamp in ("notionId", "lastEdited", "createdTime"):
-        del meta[stamp]
-    return content_hash(meta)
+    listed = _as_listed(page)
+    if meta is None or listed is not page["properties"]:
+        meta = page_meta(strip_noise({**page, "properties": listed}))
+    return content_hash({name: value for name, value in meta.items() if name not in _NOT_LISTED})
 
 
 def _as_listed(page: Mapping[str, Any]) -> JsonObject:
+    """The properties as a listing gives them, without stamps; the very same object where nothing differs."""
     properties = properties_of(page)
-    return {name: _cut(prop) for name, prop in properties.items() if prop.get("type") not in _STAMP_TYPES}
+    listed = {name: _cut(prop) for name, prop in properties.items() if prop.get("type") not in _STAMP_TYPES}
+    same = len(listed) == len(properties) and all(listed[name] is prop for name, prop in properties.items())
+    return properties if same else listed
 
 
 def _cut(prop: JsonObject) -> JsonObject:

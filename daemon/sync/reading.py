@@ -25,6 +25,7 @@ def stored_read(
     survey = _Survey(page["id"])
     survey.blocks(tree.blocks)
     newest = newest_stamp(stamp, survey.stamps)
+    meta = page_meta(strip_noise(page))
     told = trust.by_get(newest, date) if by_get else trust.by_listing(instant(stamp), date)
     return StoredRead(
         page_id=page["id"],
@@ -35,8 +36,8 @@ def stored_read(
         trusted=told and trust.by_get(newest, blocks_date),
         cost_requests=tree.requests + by_get,
         snapshot=pack({"page": page, "blocks": tree.blocks}),
-        content_hash=content_hash({"meta": page_meta(strip_noise(page)), "blocks": tree.blocks}),
-        read_hash=listing_hash(page),
+        content_hash=content_hash({"meta": meta, "blocks": tree.blocks}),
+        read_hash=listing_hash(page, meta),
         card=card(page),
         children=survey.children,
         shows=sorted(survey.shown - {child.id for child in survey.children}),

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from daemon.kv import KV, EmbeddedKV, RedisKV, UpstashKV
+from daemon.kv import KV, EmbeddedKV
+from daemon.kv.redis import RedisKV
+from daemon.kv.upstash import UpstashKV
 from tests.support.redis_server import RedisServer
 from tests.support.upstash_server import UpstashServer
 
