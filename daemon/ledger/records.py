@@ -2,15 +2,16 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Connection, and_, bindparam, delete, func, or_, select, update
 
-from daemon.ledger import originals
+from daemon.ledger import assets, originals
 from daemon.ledger import sources as source_rows
 from daemon.ledger.ledger import chunks, upsert
 from daemon.ledger.tables import Copy, Gone, Link, Original, Page, Record, Snapshot
+from daemon.site.files import FileFacts
 from daemon.site.slugs import Child, DatabaseFacts, PageFacts, SourceFacts
 from daemon.sync import plan
 
@@ -40,6 +41,8 @@ class SiteFacts:
     pages: dict[str, PageFacts]
     cards: dict[str, dict[str, Any]]
     reads: dict[str, ReadFacts]
+    files: dict[str, tuple[FileFacts, ...]] = field(default_factory=dict)
+    previous_files: assets.Previous = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,7 @@ def load_site(db: Connection) -> SiteFacts:
     pages, cards, reads = _load_pages(db, children)
     listed = {row.id: row for row in source_rows.data_sources(db)}
     databases = source_rows.databases(db)
+    files, previous_files = assets.load(db)
     return SiteFacts(
         sources=[_source_facts(row, listed, source_pages) for row in source_rows.sources(db)],
         rows=rows,
@@ -90,6 +94,8 @@ def load_site(db: Connection) -> SiteFacts:
         pages=pages,
         cards=cards,
         reads=reads,
+        files=files,
+        previous_files=previous_files,
     )
 
 
@@ -204,6 +210,7 @@ def forget_pages(db: Connection, off_site: Iterable[str], notion_now: float) -> 
         db.execute(delete(Snapshot).where(Snapshot.page_id.in_(some)))
         db.execute(delete(Link).where(Link.parent_id.in_(some)))
         db.execute(delete(Copy).where(Copy.page_id.in_(some)))
+        assets.forget_uses(db, some)
         count += db.execute(delete(Page).where(Page.id.in_(some))).rowcount
     if count:
         lost = Original.host_id.is_(None)

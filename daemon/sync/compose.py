@@ -14,6 +14,7 @@ from typing import Any
 from daemon.jsontext import content_hash
 from daemon.ledger.records import SiteFacts, Wanted
 from daemon.site.bundle import build_bundle
+from daemon.site.files import FileLinks, Shown
 from daemon.site.indexes import (
     BUNDLE_FIELDS,
     INDEX_FIELDS,
@@ -33,6 +34,9 @@ class Composition:
     facts: SiteFacts
     layout: Layout
     wanted: dict[str, Wanted] = field(default_factory=dict)
+    links: FileLinks = field(default_factory=FileLinks)
+    held: set[str] = field(default_factory=set)
+    """Pages that wait for copies of new files."""
 
     def is_published(self, page_id: str) -> bool:
         """Whether a page has its key: it has a settled slug and was read whole at least once."""
@@ -57,7 +61,32 @@ class Composition:
     def listed(self, pages: Iterable[str]) -> list[tuple[str, str, dict[str, Any]]]:
         """(slug, page id, card) of the published ones among these pages, for an index or a database bundle."""
         published = (page for page in dict.fromkeys(pages) if self.is_published(page))
-        return [(self.layout.places[page].slug, page, self.facts.cards[page]) for page in published]
+        return [(self.layout.places[page].slug, page, self._card(page)) for page in published]
+
+    def shown_files(self, page_id: str) -> dict[str, Shown]:
+        """What a page's bundle holds of each file that Notion hosts, by its id."""
+        if self.links.mode == "off":
+            return {}
+        previous = self.facts.previous_files
+        files = self.facts.files.get(page_id, ())
+        return {file.id: self.links.shown(file, previous.get((file.holder, file.kind))) for file in files}
+
+    def files_named(self, kind: str, owner_id: str) -> set[str]:
+        """The files that the value of a key names: of a page all of its own, of a list its members' covers."""
+        if kind == "page":
+            return {shown.source_id for shown in self.shown_files(owner_id).values() if shown.url}
+        members = self.members(owner_id) if kind == "index" else self.rows_of(owner_id)
+        covers = (self._cover(page) for page in members if self.is_published(page))
+        return {shown.source_id for shown in covers if shown is not None and shown.url}
+
+    def _cover(self, page_id: str) -> Shown | None:
+        files = self.facts.files.get(page_id, ()) if self.links.mode != "off" else ()
+        cover = next((file for file in files if file.kind == "cover"), None)
+        return self.shown_files(page_id)[cover.id] if cover is not None else None
+
+    def _card(self, page_id: str) -> dict[str, Any]:
+        card, cover = self.facts.cards[page_id], self._cover(page_id)
+        return card if cover is None else {**card, "cover": cover.url}
 
     def members(self, name: str) -> list[str]:
         """The rows of a source, or its page. A retired source counts only where no configured one has its name."""
@@ -90,6 +119,7 @@ class Composition:
             child_pages=self.child_pages(page["id"]),
             titles=self.titles(page["id"]),
             synced_at=now,
+            files=self.shown_files(page["id"]),
         )
 
     def render_list(self, kind: str, owner_id: str, now: datetime) -> dict[str, Any]:
@@ -103,9 +133,16 @@ class Composition:
         return str(self.facts.cards[page_id].get("title") or "")
 
 
-def compose(facts: SiteFacts, written_keys: Iterable[str] = ()) -> Composition:
+def compose(
+    facts: SiteFacts,
+    written_keys: Iterable[str] = (),
+    links: FileLinks | None = None,
+    notion_now: float = float("inf"),
+) -> Composition:
     """The keys there should be. `written_keys`: lists among them are kept up to date even while rows are unread."""
-    site = Composition(facts, lay_out(facts.sources, facts.rows, facts.databases, facts.pages))
+    layout = lay_out(facts.sources, facts.rows, facts.databases, facts.pages)
+    site = Composition(facts, layout, links=links or FileLinks())
+    site.held = {page for page, files in facts.files.items() if site.links.holds_back(files, notion_now)}
     written = set(written_keys)
     for page_id, place in site.layout.places.items():
         if site.is_published(page_id):
@@ -120,7 +157,10 @@ def compose(facts: SiteFacts, written_keys: Iterable[str] = ()) -> Composition:
 def _page_hash(site: Composition, place: Place) -> str:
     read = site.facts.reads[place.id]
     own = [read.content_hash, read.stamp, place.slug, place.type, place.parent_slug]
-    return content_hash([*own, site.child_pages(place.id), sorted(site.titles(place.id).items())])
+    parts: list[Any] = [*own, site.child_pages(place.id), sorted(site.titles(place.id).items())]
+    if files := site.shown_files(place.id):
+        parts.append([[each, shown.url, shown.measures] for each, shown in sorted(files.items())])
+    return content_hash(parts)
 
 
 def _want_index(site: Composition, name: str, listed: bool, written: set[str]) -> None:

@@ -20,11 +20,12 @@ from daemon.ledger.ledger import Ledger
 from daemon.ledger.meta import Fact
 from daemon.notion.api import NotionApi
 from daemon.notion.errors import NotionError
+from daemon.site.files import FileLinks
 from daemon.sync.compose import Composition, compose
 from daemon.sync.evidence import Inquiry
 from daemon.sync.feeds import STOPS_THE_RUN, Feeds
 from daemon.sync.plan import Trust
-from daemon.sync.publish import Published, Publisher, Standing
+from daemon.sync.publish import Published, Publisher, Standing, writable
 from daemon.sync.reader import Reader, Tally
 from daemon.sync.sweep import Sweep
 from daemon.sync.verify import NotionCheck, StoreCheck
@@ -97,6 +98,8 @@ class Cycle:
         self.inquiry = Inquiry(api, ledger, trust, clock, self.feeds, whereabouts)
         self.publisher = Publisher(kv, ledger, clock, heartbeat_seconds)
         self.site: Composition | None = None
+        self.links = FileLinks()
+        """Which addresses bundles hold for the files that Notion hosts."""
         self.sweep = Sweep(api, ledger, trust, self.feeds, self.inquiry, whereabouts)
         self.store_check = StoreCheck(kv, ledger, self.publisher, clock)
         self.notion_check = NotionCheck(api, ledger, trust, self.feeds, whereabouts)
@@ -207,7 +210,7 @@ class Cycle:
         summary.read, summary.failed = tally.read, tally.failed
         now = self._api.notion_now()
         site = self.site
-        if site is None or self.changed or summary.found or tally.is_news:
+        if site is None or site.held or self.changed or summary.found or tally.is_news:
             self.changed = False
             fresh, summary.removed = await self._ledger.call(self.compose, now)
             self.site = site = fresh
@@ -220,11 +223,10 @@ class Cycle:
         summary.pending = await self._ledger.call(records.pending_count)
         summary.problem = summary.problem or self.publisher.problem
 
-    @staticmethod
-    def compose(db: Connection, notion_now: float) -> tuple[Composition, int]:
+    def compose(self, db: Connection, notion_now: float) -> tuple[Composition, int]:
         """Work out the site from the ledger and keep what should be; forget pages that have no place any more."""
         facts = records.load_site(db)
-        site = compose(facts, records.written_keys(db))
+        site = compose(facts, records.written_keys(db), self.links, notion_now)
         places = site.layout.places
         settled = {page: (place.slug, place.source) for page, place in places.items() if place.settled}
         records.store_places(db, settled, facts.pages)
@@ -240,10 +242,9 @@ class Cycle:
         summary.refused += published.refused
         summary.batches += published.batches
 
-    @staticmethod
-    def compose_only(db: Connection) -> Composition:
+    def compose_only(self, db: Connection) -> Composition:
         """The site as the ledger has it, for looking at: nothing is changed."""
-        return compose(records.load_site(db), records.written_keys(db))
+        return compose(records.load_site(db), records.written_keys(db), self.links)
 
     async def start(self) -> None:
         """Before the first cycle: find out whether the store is the one that the ledger wrote."""
@@ -313,7 +314,7 @@ class Cycle:
 
         def question(db: Connection) -> bool:
             left = work.due(db, self._api.notion_now(), 1, only=only)
-            return not left and not records.pending(db, self._clock.now().timestamp())
+            return not left and not self._writable(db)
 
         return not self.reader.in_flight and self._inquiring is None and await self._ledger.call(question)
 
@@ -335,8 +336,17 @@ class Cycle:
 
     async def is_published(self) -> bool:
         """Whether the store holds what the ledger says it should, but for what the store refuses."""
-        now = self._clock.now().timestamp()
-        return not self.changed and not await self._ledger.call(records.pending, now)
+        return not self.changed and not await self._ledger.call(self._writable)
+
+    def _writable(self, db: Connection) -> bool:
+        """Whether there is a key to write now: some wait for the copies of their files."""
+        rows = records.pending(db, self._clock.now().timestamp())
+        return bool(rows if self.site is None else writable(self.site, rows))
+
+    @property
+    def waits_for_files(self) -> bool:
+        """Whether pages wait to be published until their new files are copied."""
+        return self.site is not None and bool(self.site.held)
 
     async def shortfall(self, *, reading: bool = True) -> str | None:
         """Why the site is not in step although nothing more can be done now, for people; None: it is.

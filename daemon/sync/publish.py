@@ -30,7 +30,7 @@ from daemon.kv.base import (
     Owner,
     Write,
 )
-from daemon.ledger import meta, records
+from daemon.ledger import assets, meta, records
 from daemon.ledger.ledger import Ledger, LedgerError, chunks
 from daemon.ledger.meta import Fact
 from daemon.ledger.records import Pending
@@ -79,6 +79,8 @@ class _Item:
 
     row: Pending
     write: Write
+    files: frozenset[str] = frozenset()
+    """The hosted files that the value names."""
 
     @property
     def digest(self) -> str | None:
@@ -275,7 +277,7 @@ class Publisher:
     ) -> None:
         now = self._clock.now().timestamp()
         try:
-            groups = list(grouped(await self._ledger.call(records.pending, now)))
+            groups = writable(site, await self._ledger.call(records.pending, now))
             if deletions_only:
                 groups = [group for group in groups if all(row.wanted is None for row in group)]
             if groups and await self.may_write():
@@ -309,7 +311,7 @@ class Publisher:
         """Apply groups as one batch; if the store refuses it for its size, each group alone."""
         items = [item for group in groups for item in group]
         # Before it is sent: killed, or left without an answer, we would not know whether the store took it.
-        await self._ledger.call(records.begin_write, [item.row.key for item in items])
+        await self._ledger.call(_begin, items)
         try:
             if not await self._apply([item.write for item in items]):
                 return
@@ -322,9 +324,7 @@ class Publisher:
             done.refused += 1
             await self._refuse(items, str(error))
             return
-        await self._ledger.call(
-            records.mark_written, [(item.row, item.digest) for item in items], self._clock.now().timestamp()
-        )
+        await self._ledger.call(_mark, items, self._clock.now().timestamp())
         done.batches += 1
         done.deleted += sum(1 for item in items if item.write.value is None)
         done.written.update(item.row.kind for item in items if item.write.value is not None)
@@ -406,7 +406,8 @@ class Publisher:
             value = None if row.wanted is None else self._value(site, row, content)
             if row.wanted is not None and value is None:
                 return []
-            items.append(_Item(row, Write(row.key, value)))
+            files = frozenset() if value is None else frozenset(site.files_named(row.kind, row.owner_id))
+            items.append(_Item(row, Write(row.key, value), files))
         return items
 
     def _value(self, site: Composition, row: Pending, content: dict[str, tuple[str, bytes]]) -> str | None:
@@ -445,6 +446,16 @@ class Publisher:
             hint=error.hint,
             next_try_in_seconds=round(wait, 1),
         )
+
+
+def _begin(db: Connection, items: Sequence[_Item]) -> None:
+    records.begin_write(db, [item.row.key for item in items])
+    assets.hold(db, {item.row.key: item.files for item in items if item.files})
+
+
+def _mark(db: Connection, items: Sequence[_Item], now: float) -> None:
+    records.mark_written(db, [(item.row, item.digest) for item in items], now)
+    assets.hold_only(db, {item.row.key: item.files for item in items})
 
 
 def _fresh_token(now: float) -> int:
@@ -495,6 +506,15 @@ def grouped(rows: Iterable[Pending]) -> Iterator[list[Pending]]:
     for row in rows:
         groups[find(f"key {row.key}")].append(row)
     yield from sorted(groups.values(), key=_urgency)
+
+
+def writable(site: Composition, rows: Iterable[Pending]) -> list[list[Pending]]:
+    """The groups to write now. Those with a page that waits for copies of its files wait with it."""
+    return [group for group in grouped(rows) if not any(_is_held(site, row) for row in group)]
+
+
+def _is_held(site: Composition, row: Pending) -> bool:
+    return row.owner_id in site.held and row.kind == "page" and row.wanted is not None
 
 
 def _urgency(group: Sequence[Pending]) -> tuple[int, bool, str]:
