@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 import structlog
 
 from daemon import __version__, jsontext, log
+from daemon.assets import Files
 from daemon.clock import Clock, SystemClock
 from daemon.config import Settings
 from daemon.kv.base import KV
@@ -50,6 +51,7 @@ class App:
             settings.edit_granularity_seconds, settings.settle_slack_seconds, settings.feed_lag_seconds
         )
         self.cycle = Cycle(self.api, self.ledger, self.kv, trust, self.clock, settings.heartbeat_seconds)
+        self.files = Files(settings, self.api, self.ledger, self.clock)
         self.vitals = Vitals(
             self.clock.monotonic(), settings.poll_interval_seconds, settings.sweep_interval_seconds
         )
@@ -57,6 +59,7 @@ class App:
         daemon_id, beat = self.cycle.publisher.daemon_id, settings.heartbeat_seconds
         self.presence = Presence(self.ledger, self.clock, daemon_id, beat)
         self.presence.is_on_standby = lambda: self.cycle.on_standby
+        self._connect_files()
         self.cycle.publisher.status_text = self._status_text
         self.cycle.publisher.may_claim = lambda: self.api.has_answered
 
@@ -66,6 +69,7 @@ class App:
             log.register_secret(secret)
         await self.ledger.open()
         await self.follow_settings()
+        await self.files.open()
         await self.cycle.start()
 
     async def follow_settings(self) -> None:
@@ -76,6 +80,7 @@ class App:
     async def close(self) -> None:
         """Give the store back, then close everything that `open` and the work opened."""
         await self.cycle.stop()
+        await self.files.close()
         await self.presence.leave()
         await self.api.close()
         await self.kv.close()
@@ -114,6 +119,15 @@ class App:
         result = (await asyncio.gather(working, return_exceptions=True))[0]
         if isinstance(result, Exception):
             raise result
+
+    def _connect_files(self) -> None:
+        """Copying runs beside the cycles: they tell it what was read, it tells them what was copied."""
+        cycle, copier = self.cycle, self.files.copier
+        cycle.links = self.files.links
+        cycle.on_files = self.files.poke
+        copier.may_work = lambda: not cycle.on_standby
+        copier.on_news = cycle.note_change
+        copier.on_pause = self.schedule.wake
 
     def _status_text(self) -> str:
         return jsontext.dumps(brief(self))

@@ -10,6 +10,7 @@ from typing import Literal
 from urllib.parse import unquote
 
 from daemon import config_rules as rules
+from daemon.config_assets import AssetsSetting, assets
 from daemon.config_rules import KvSetting, SourceSetting
 from daemon.env import Reader, SecretStr, bare_url, merged, password_in, read_env_file
 
@@ -68,6 +69,19 @@ NAMES = (
     "HOST",
     "PORT",
     "PUBLIC_URL",
+    "ASSETS",
+    "ASSETS_MAX_BYTES",
+    "ASSETS_GRACE_DAYS",
+    "S3_ENDPOINT_URL",
+    "S3_BUCKET",
+    "S3_REGION",
+    "S3_ACCESS_KEY_ID",
+    "S3_SECRET_ACCESS_KEY",
+    "S3_PUBLIC_URL",
+    "S3_PREFIX",
+    "S3_VIRTUAL_HOST_STYLE",
+    "BLOB_READ_WRITE_TOKEN",
+    "VERCEL_BLOB_API_URL",
     "LOG_LEVEL",
     "LOG_FORMAT",
 )
@@ -124,6 +138,7 @@ class Settings:
     host: str
     port: int
     public_url: str | None
+    assets: AssetsSetting
     log_level: str
     log_format: str
     warnings: tuple[str, ...]
@@ -146,6 +161,7 @@ class Settings:
             "data_dir": str(self.data_dir),
             "revalidate_url": bare_url(self.revalidate_url),
             "revalidate_paths": dict(self.revalidate_paths),
+            "assets": self.assets.describe(),
             "warnings": list(self.warnings),
         }
 
@@ -153,6 +169,7 @@ class Settings:
         """Every text that must never be shown, passwords inside addresses included (for the log)."""
         ledger = self.ledger_database_url.get_secret_value()
         held = [getattr(self, each.name) for each in fields(self) if each.name != "ledger_database_url"]
+        held += self.assets.secrets
         texts = [value.get_secret_value() for value in (*held, self.kv.token) if isinstance(value, SecretStr)]
         for address in (self.kv.url, ledger, self.revalidate_url or ""):
             password = password_in(address)
@@ -202,6 +219,7 @@ def _settings(reader: Reader, need: Collection[str]) -> Settings:
     sources = rules.sources(reader, needed="notion" in need)
     ledger_url = rules.ledger_url(reader, data_dir)
     rules.check_secrets(reader)
+    public_url = rules.public_url(reader)
     if kv.kind == "embedded" or ledger_url.startswith("sqlite"):
         rules.check_volume(reader, data_dir)
     return Settings(
@@ -234,7 +252,8 @@ def _settings(reader: Reader, need: Collection[str]) -> Settings:
         revalidate_paths=rules.revalidate_paths(reader, sources),
         host=reader.text("HOST", "0.0.0.0"),
         port=reader.whole("PORT", 8080, low=0, high=65_535),
-        public_url=rules.public_url(reader),
+        public_url=public_url,
+        assets=assets(reader, public_url),
         log_level=reader.choice("LOG_LEVEL", "info", ("debug", "info", "warning", "error", "critical")),
         log_format=reader.choice("LOG_FORMAT", "auto", ("auto", "json", "console")),
         warnings=tuple(reader.warnings),

@@ -125,6 +125,10 @@ class Schedule:
         self._wake.set()
         return task_id
 
+    def wake(self) -> None:
+        """There may be something to do now."""
+        self._wake.set()
+
     def _wish(
         self,
         *,
@@ -346,7 +350,8 @@ class Schedule:
     async def _is_fulfilled(self, request: Request) -> bool:
         if request.kind is not Kind.SYNC:
             return await self._cycle.is_published()
-        return not self._cycle.changed and await self._cycle.is_done(request.only)
+        waits = self._cycle.changed or self._cycle.waits_for_files
+        return not waits and await self._cycle.is_done(request.only)
 
     async def _shortfall(self, request: Request) -> str | None:
         if request.kind is not Kind.SYNC:

@@ -6,10 +6,11 @@ from typing import Any, Protocol
 from sqlalchemy import Connection
 
 from daemon import __version__
+from daemon.assets import Files
 from daemon.clock import Clock
 from daemon.config import Settings
 from daemon.kv.base import KV
-from daemon.ledger import cycles, links, records, sources, work
+from daemon.ledger import assets, cycles, links, records, sources, work
 from daemon.ledger.ledger import Ledger
 from daemon.notion.api import NotionApi
 from daemon.site.indexes import iso_ms
@@ -31,6 +32,7 @@ class Parts(Protocol):
     api: NotionApi
     cycle: Cycle
     vitals: Vitals
+    files: Files
 
 
 def brief(parts: Parts) -> dict[str, Any]:
@@ -120,8 +122,20 @@ def _details(db: Connection, parts: Parts) -> dict[str, Any]:
             "standing": parts.cycle.publisher.standing.value,
             "problem": parts.cycle.publisher.problem,
         },
+        "files": _files(db, parts),
         "warnings": warnings(parts),
     }
+
+
+def _files(db: Connection, parts: Parts) -> dict[str, Any]:
+    """What became of the files that Notion hosts."""
+    files = parts.files
+    store = files.store
+    told: dict[str, Any] = {"mode": files.links.mode, "store": store.kind if store is not None else None}
+    if files.are_off:
+        return told
+    counted = assets.counts(db, store.id if store is not None else None)
+    return {**told, **counted, "troubled": _with_moments(assets.troubled(db, MOST_LISTED))}
 
 
 def _with_moments(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from daemon.assets import Files
 from daemon.clock import Clock
 from daemon.config import Settings, load_settings
 from daemon.demo import blocks as b
@@ -39,6 +40,7 @@ class Parts:
     api: NotionApi
     cycle: Cycle
     vitals: Vitals
+    files: Files
 
 
 async def status(world: World) -> Mapping[str, Any]:
@@ -50,9 +52,9 @@ async def status(world: World) -> Mapping[str, Any]:
         "DATA_DIR": str(world.folder),
     }
     vitals = Vitals(world.clock.monotonic(), 15.0, SWEEP_SECONDS)
-    parts = Parts(
-        load_settings(environment), world.clock, world.ledger, world.kv, world.api, world.cycle, vitals
-    )
+    settings = load_settings(environment)
+    files = Files(settings, world.api, world.ledger, world.clock)
+    parts = Parts(settings, world.clock, world.ledger, world.kv, world.api, world.cycle, vitals, files)
     return await full(parts)
 
 

@@ -5,7 +5,7 @@ Times are unix seconds; `expires_at` and `first_seen_at` are on Notion's clock.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from sqlalchemy import Connection, and_, delete, func, or_, select, update
 from sqlalchemy.sql import ColumnElement
 
 from daemon.ledger.ledger import chunks, upsert
-from daemon.ledger.tables import Asset, AssetHold, AssetUse, Page, Record, StoredCopy
+from daemon.ledger.tables import Asset, AssetHold, AssetUse, Page, Record, Snapshot, StoredCopy
 from daemon.notion.files import HostedFile
 from daemon.site.files import FileFacts
 from daemon.site.media import is_passive
@@ -65,7 +65,7 @@ class Todo:
 
 def store_uses(db: Connection, page_id: str, files: Sequence[HostedFile], seen_at: float) -> None:
     """Keep which files a page shows now, and their newest addresses."""
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "id": file.id,
             "holder": file.holder,
@@ -97,6 +97,15 @@ def _share_copies(db: Connection, paths: Iterable[str]) -> None:
             db.execute(update(Asset).where(*mine).values(known))
 
 
+def old_reads(db: Connection) -> Iterator[tuple[str, float, bytes]]:
+    """Every read that is kept: page, date, packed content; a few at a time."""
+    pages = [page for (page,) in db.execute(select(Snapshot.page_id))]
+    kept = select(Page.id, Page.read_date, Snapshot.content).join(Snapshot, Snapshot.page_id == Page.id)
+    for some in chunks(pages):
+        for page_id, read_date, content in db.execute(kept.where(Page.id.in_(some))).all():
+            yield page_id, read_date or 0.0, content
+
+
 def forget_uses(db: Connection, page_ids: Sequence[str]) -> None:
     """These pages are gone."""
     db.execute(delete(AssetUse).where(AssetUse.page_id.in_(page_ids)))
@@ -116,11 +125,11 @@ _ONE_AT_A_TIME = ("image", "video", "file", "pdf", "audio", "cover", "icon")
 
 def load(db: Connection) -> tuple[dict[str, tuple[FileFacts, ...]], Previous]:
     """The files of every page, and what was copied from the same places before."""
-    shown = select(AssetUse.page_id, *_FACTS).join(Asset, Asset.id == AssetUse.asset_id)
+    shown = select(*_FACTS, AssetUse.page_id).join(Asset, Asset.id == AssetUse.asset_id)
     shown = shown.outerjoin(StoredCopy, _ITS_COPY).order_by(AssetUse.page_id, Asset.id)
     found: dict[str, list[FileFacts]] = defaultdict(list)
     for row in db.execute(shown):
-        found[row[0]].append(_facts(row[1:]))
+        found[row[-1]].append(_facts(row[:-1]))
     lacking = {file.holder for files in found.values() for file in files if not file.copied}
     previous: Previous = {}
     for some in chunks(lacking):
@@ -133,7 +142,7 @@ def load(db: Connection) -> tuple[dict[str, tuple[FileFacts, ...]], Previous]:
 
 
 _ITS_COPY = and_(StoredCopy.digest == Asset.digest, StoredCopy.store == Asset.store)
-_FACTS = (
+_FACTS: tuple[Any, ...] = (
     *(Asset.id, Asset.holder, Asset.kind, Asset.path, Asset.url, Asset.expires_at, Asset.first_seen_at),
     *(StoredCopy.digest, StoredCopy.url, StoredCopy.media_type, Asset.width, Asset.height),
     *(Asset.measured, Asset.attempts, Asset.refused),

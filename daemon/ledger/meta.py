@@ -24,6 +24,7 @@ class Fact(StrEnum):
     STORE_UNSEARCHED = "store_unsearched"
     STORE_COMPARED_AT = "store_compared_at"
     COMMAND_BEGAN_AT = "command_began_at"
+    FILES_KNOWN = "files_known"
 
 
 def get(db: Connection, fact: Fact) -> Any:

@@ -7,6 +7,7 @@ many cycles work off, and an edit never waits for it.
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -100,6 +101,8 @@ class Cycle:
         self.site: Composition | None = None
         self.links = FileLinks()
         """Which addresses bundles hold for the files that Notion hosts."""
+        self.on_files: Callable[[], None] = lambda: None
+        """Called when there may be files to copy."""
         self.sweep = Sweep(api, ledger, trust, self.feeds, self.inquiry, whereabouts)
         self.store_check = StoreCheck(kv, ledger, self.publisher, clock)
         self.notion_check = NotionCheck(api, ledger, trust, self.feeds, whereabouts)
@@ -172,6 +175,9 @@ class Cycle:
     async def _read_beside(self, deadline: float, hurry: asyncio.Future[Any]) -> None:
         while self._clock.monotonic() < deadline and self.reader.stopped_by is None and not hurry.done():
             await self.reader.top_up()
+            if self.reader.found_files:
+                self.reader.found_files = False
+                self.on_files()
             self._inquire()
             tasks: set[asyncio.Task[Any]] = {
                 *self.reader.tasks,
@@ -218,6 +224,7 @@ class Cycle:
         if self.publisher.is_unsearched and await self._is_all_there():
             await self.publisher.find_leftovers(site)
             self._note(summary, await self.publisher.publish(site))
+        self.on_files()
         left = await self._ledger.call(work.backlog, now)
         summary.due = left.due
         summary.pending = await self._ledger.call(records.pending_count)
@@ -234,6 +241,10 @@ class Cycle:
         removed = records.forget_pages(db, [page for page in facts.pages if page not in places], notion_now)
         sources.forget_unused(db)
         return site, removed
+
+    def note_change(self) -> None:
+        """The ledger says something new about the site."""
+        self.changed = True
 
     def _note(self, summary: Summary, published: Published) -> None:
         self.changed = self.changed or published.is_outdated

@@ -20,6 +20,7 @@ from daemon.kv.rest import kv_routes
 from daemon.kv.token import embedded_kv_token
 from daemon.status import Parts
 from daemon.web.answers import http_error
+from daemon.web.assets import asset_routes
 from daemon.web.guard import Guard
 from daemon.web.health import health_routes
 from daemon.web.status_page import status_page_routes
@@ -63,7 +64,7 @@ class Server:
 
 def application(parts: Parts) -> Starlette:
     """Everything that is served, as one ASGI application."""
-    routes: list[BaseRoute] = [*status_page_routes(parts), *health_routes(parts)]
+    routes: list[BaseRoute] = [*status_page_routes(parts), *health_routes(parts), *asset_routes(parts)]
     if isinstance(parts.kv, EmbeddedKV):
         token = embedded_kv_token(parts.settings)
         log.register_secret(token)
