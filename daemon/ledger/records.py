@@ -326,6 +326,15 @@ def written_keys(db: Connection) -> set[str]:
     return {key for (key,) in db.execute(question)}
 
 
+def published_pages(db: Connection, pages: Iterable[str]) -> set[str]:
+    """Those of the pages that have a key in the store."""
+    found: set[str] = set()
+    for some in chunks(pages):
+        mine = (Record.kind == "page", Record.written.is_not(None), Record.owner_id.in_(some))
+        found |= {page for (page,) in db.execute(select(Record.owner_id).where(*mine))}
+    return found
+
+
 def written_any(db: Connection) -> bool:
     """Whether this ledger ever wrote a key that it still keeps."""
     return db.execute(select(Record.key).where(Record.written.is_not(None)).limit(1)).first() is not None

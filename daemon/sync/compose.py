@@ -35,13 +35,15 @@ class Composition:
     layout: Layout
     wanted: dict[str, Wanted] = field(default_factory=dict)
     links: FileLinks = field(default_factory=FileLinks)
-    held: set[str] = field(default_factory=set)
-    """Pages that wait for copies of new files."""
+    held: frozenset[str] = frozenset()
+    """Pages that wait for copies of new files; `unborn`: those of them that have no key yet, and are listed nowhere."""
+    unborn: frozenset[str] = frozenset()
 
     def is_published(self, page_id: str) -> bool:
-        """Whether a page has its key: it has a settled slug and was read whole at least once."""
+        """Whether a page has its key: it has a settled slug, was read whole at least once, and waits for nothing."""
         place = self.layout.places.get(page_id)
-        return place is not None and place.settled and page_id in self.facts.reads
+        is_ready = page_id in self.facts.reads and page_id not in self.unborn
+        return place is not None and place.settled and is_ready
 
     def child_pages(self, page_id: str) -> list[dict[str, str]]:
         """The published child pages of a page, in reading order."""
@@ -133,16 +135,21 @@ class Composition:
         return str(self.facts.cards[page_id].get("title") or "")
 
 
+def held_pages(facts: SiteFacts, links: FileLinks, notion_now: float) -> frozenset[str]:
+    """Pages that wait for copies of new files."""
+    return frozenset(page for page, files in facts.files.items() if links.holds_back(files, notion_now))
+
+
 def compose(
     facts: SiteFacts,
     written_keys: Iterable[str] = (),
     links: FileLinks | None = None,
-    notion_now: float = float("inf"),
+    held: frozenset[str] = frozenset(),
+    unborn: frozenset[str] = frozenset(),
 ) -> Composition:
     """The keys there should be. `written_keys`: lists among them are kept up to date even while rows are unread."""
     layout = lay_out(facts.sources, facts.rows, facts.databases, facts.pages)
-    site = Composition(facts, layout, links=links or FileLinks())
-    site.held = {page for page, files in facts.files.items() if site.links.holds_back(files, notion_now)}
+    site = Composition(facts, layout, links=links or FileLinks(), held=held, unborn=unborn)
     written = set(written_keys)
     for page_id, place in site.layout.places.items():
         if site.is_published(page_id):
@@ -165,7 +172,7 @@ def _page_hash(site: Composition, place: Place) -> str:
 
 def _want_index(site: Composition, name: str, listed: bool, written: set[str]) -> None:
     key, pages = key_index(name), site.members(name)
-    if key not in site.wanted and (key in written or (listed and _all_read(site.facts, pages))):
+    if key not in site.wanted and (key in written or (listed and _all_there(site, pages))):
         site.wanted[key] = Wanted("index", name, 0, _list_hash(site, pages, INDEX_FIELDS))
 
 
@@ -174,7 +181,7 @@ def _want_database(site: Composition, database_id: str, written: set[str]) -> No
     if database is None or not database.data_source_ids:
         return
     rows = site.rows_of(database_id)
-    if key in written or (database.listed and _all_read(site.facts, rows)):
+    if key in written or (database.listed and _all_there(site, rows)):
         name = site.facts.database_names.get(database_id, "")
         level = site.layout.places[site.layout.databases[database_id]].level + 1
         site.wanted[key] = Wanted("database", database_id, level, _list_hash(site, rows, BUNDLE_FIELDS, name))
@@ -191,5 +198,7 @@ def _rows(facts: SiteFacts, data_source_ids: Iterable[str]) -> list[str]:
     return [row for ds in data_source_ids for row in facts.rows.get(ds, ()) if row in facts.pages]
 
 
-def _all_read(facts: SiteFacts, pages: Iterable[str]) -> bool:
-    return all(facts.pages[page].listed or facts.pages[page].stuck for page in pages if page in facts.pages)
+def _all_there(site: Composition, pages: Sequence[str]) -> bool:
+    known = site.facts.pages
+    is_read = all(known[page].listed or known[page].stuck for page in pages if page in known)
+    return is_read and site.unborn.isdisjoint(pages)

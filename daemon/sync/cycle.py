@@ -22,7 +22,7 @@ from daemon.ledger.meta import Fact
 from daemon.notion.api import NotionApi
 from daemon.notion.errors import NotionError
 from daemon.site.files import FileLinks
-from daemon.sync.compose import Composition, compose
+from daemon.sync.compose import Composition, compose, held_pages
 from daemon.sync.evidence import Inquiry
 from daemon.sync.feeds import STOPS_THE_RUN, Feeds
 from daemon.sync.plan import Trust
@@ -233,7 +233,9 @@ class Cycle:
     def compose(self, db: Connection, notion_now: float) -> tuple[Composition, int]:
         """Work out the site from the ledger and keep what should be; forget pages that have no place any more."""
         facts = records.load_site(db)
-        site = compose(facts, records.written_keys(db), self.links, notion_now)
+        held = held_pages(facts, self.links, notion_now)
+        unborn = held - records.published_pages(db, held)
+        site = compose(facts, records.written_keys(db), self.links, held, unborn)
         places = site.layout.places
         settled = {page: (place.slug, place.source) for page, place in places.items() if place.settled}
         records.store_places(db, settled, facts.pages)
@@ -404,6 +406,8 @@ class Cycle:
         def question(db: Connection) -> bool:
             if meta.get(db, Fact.FIRST_SYNC_AT) is not None:
                 return True
+            if self.waits_for_files:
+                return False
             listed = all(row.listed_date is not None or row.attempts for row in sources.data_sources(db))
             known = all(
                 row.kind is not None or row.attempts for row in sources.sources(db) if not row.retired

@@ -38,6 +38,8 @@ class Gallery:
     url: str
     http: httpx.AsyncClient
     app: App = field(init=False)
+    inner: str = ""
+    """A database inside a page, where a test made one."""
 
     @property
     def workspace(self) -> Workspace:
@@ -92,10 +94,9 @@ class Gallery:
         return self.workspace.append_blocks(page, [b.image(hosted=name)])[0]
 
     def replace_file(self, block: str, name: str) -> None:
-        """Somebody drops another file onto a block: its address has another path."""
-        kind = self.workspace.blocks[block].kind
+        """Somebody drops another file onto an image: its address has another path."""
+        self.clock.advance(HOUR)
         self.workspace.update_block(block, {"type": "file", "file": {"name": name}})
-        assert self.workspace.blocks[block].kind == kind
 
     async def text(self, key: str) -> str:
         """What a reader of the store gets."""
