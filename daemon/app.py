@@ -125,7 +125,7 @@ class App:
         cycle, copier = self.cycle, self.files.copier
         cycle.links = self.files.links
         cycle.on_files = self.files.poke
-        copier.may_work = lambda: not cycle.on_standby
+        copier.may_work = lambda: not (cycle.on_standby or self.files.are_off)
         copier.on_news = cycle.note_change
         copier.on_pause = self.schedule.wake
 

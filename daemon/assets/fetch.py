@@ -44,7 +44,11 @@ class FetchError(Exception):
 
 @dataclass(frozen=True)
 class Fetched:
-    """A file in a temporary place: it is gone when the block ends that asked for it."""
+    """A file in a temporary place: it is gone when the block ends that asked for it.
+
+    `digest`: over its type and its bytes. The same bytes as another type are another file: a store says of each what
+    it is, and must not be made to say of a download that it is a picture.
+    """
 
     file: Path
     digest: str
@@ -88,7 +92,8 @@ class Fetcher:
             try:
                 file = await asyncio.to_thread(self._temporary)
                 try:
-                    digest, size = await self._receive(answer, file)
+                    told = _checked_type(_header(answer, b"content-type"), url, kind)
+                    digest, size = await self._receive(answer, file, told)
                 except BaseException:
                     file.unlink(missing_ok=True)
                     raise
@@ -98,7 +103,6 @@ class Fetcher:
         try:
             if expected is not None and size != expected:
                 raise FetchError("The file broke off before its end.")
-            told = _checked_type(_header(answer, b"content-type"), url, kind)
             measures = await asyncio.to_thread(_measures_of, file, kind)
             yield Fetched(file, digest, size, told, measures)
         finally:
@@ -175,9 +179,9 @@ class Fetcher:
         with tempfile.NamedTemporaryFile(dir=self._spool, prefix="copy-", delete=False) as file:
             return Path(file.name)
 
-    async def _receive(self, answer: httpcore.Response, file: Path) -> tuple[str, int]:
+    async def _receive(self, answer: httpcore.Response, file: Path, kind: str) -> tuple[str, int]:
         """Write what comes, piece by piece, whatever its length was said to be. Out: SHA-256 and bytes."""
-        digest, size = hashlib.sha256(), 0
+        digest, size = hashlib.sha256(f"{kind}\n".encode()), 0
         with file.open("wb") as sink:
             pieces: list[bytes] = []
             waiting = 0
