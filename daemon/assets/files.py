@@ -10,6 +10,7 @@ from daemon.assets.copier import Copier, clear_leftovers
 from daemon.assets.fetch import Fetcher
 from daemon.assets.fresh import FreshAddresses
 from daemon.assets.hosts import FileHosts
+from daemon.assets.remote import BlobStore
 from daemon.assets.room import Room
 from daemon.assets.store import LocalStore, Store
 from daemon.clock import Clock
@@ -85,9 +86,11 @@ def open_store(settings: Settings) -> Store:
     setting = settings.assets
     if setting.store == "local":
         return LocalStore(local_folder(settings.data_dir))
-    from daemon.assets import remote  # noqa: PLC0415 - what it needs takes memory that most daemons do not
+    if setting.store == "blob":
+        return BlobStore(setting)
+    from daemon.assets.bucket import BucketStore  # noqa: PLC0415 - it needs memory that most daemons do not
 
-    return remote.BucketStore(setting) if setting.store == "s3" else remote.BlobStore(setting)
+    return BucketStore(setting)
 
 
 def local_folder(data_dir: Path) -> Path:
