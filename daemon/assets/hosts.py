@@ -8,9 +8,11 @@ import ipaddress
 import socket
 import ssl
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 import httpcore
+import httpx
 
 from daemon.config_rules import is_notion
 
@@ -132,12 +134,16 @@ async def _resolve(host: str, port: int) -> Sequence[Address]:
     return [ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
 
 
-def file_connections(
-    hosts: FileHosts, ssl_context: ssl.SSLContext | None = None
-) -> httpcore.AsyncConnectionPool:
+@lru_cache(maxsize=1)
+def ssl_context() -> ssl.SSLContext:
+    """The certificates of the machine: costly in time and memory, so there is one."""
+    return httpx.create_ssl_context()
+
+
+def file_connections(hosts: FileHosts) -> httpcore.AsyncConnectionPool:
     """The connections that files are fetched over. No proxy of the environment, no cookies, no redirects."""
     return httpcore.AsyncConnectionPool(
-        ssl_context=ssl_context or httpcore.default_ssl_context(),
+        ssl_context=ssl_context(),
         max_connections=16,
         max_keepalive_connections=8,
         keepalive_expiry=30.0,

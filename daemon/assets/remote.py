@@ -10,6 +10,7 @@ import httpx
 
 from daemon import __version__
 from daemon.assets.fetch import Fetched
+from daemon.assets.hosts import ssl_context
 from daemon.assets.store import PIECE_BYTES, Place, StoreError
 from daemon.config_assets import AssetsSetting
 from daemon.ledger.assets import Copied
@@ -29,7 +30,10 @@ class Remote:
 
     def __init__(self) -> None:
         self._http = httpx.AsyncClient(
-            timeout=_TIMEOUT, headers={"User-Agent": f"notion-kv-sync/{__version__}"}, follow_redirects=False
+            verify=ssl_context(),
+            timeout=_TIMEOUT,
+            headers={"User-Agent": f"notion-kv-sync/{__version__}"},
+            follow_redirects=False,
         )
 
     async def close(self) -> None:

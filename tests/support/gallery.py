@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from daemon.app import App
+from daemon.assets.hosts import ssl_context
 from daemon.clock import DrivenClock
 from daemon.config import load_settings
 from daemon.demo import blocks as b
@@ -165,7 +166,7 @@ async def a_gallery(
             **(settings or {}),
         }
         environment = {name: value for name, value in environment.items() if value}
-        async with httpx.AsyncClient(timeout=20.0) as http:
+        async with httpx.AsyncClient(timeout=20.0, verify=ssl_context()) as http:
             gallery = Gallery(environment, sandbox, clock, source, f"http://127.0.0.1:{port}", http)
             build(gallery)
             clock.advance(HOUR)
