@@ -100,7 +100,7 @@ class App:
                 address=address,
                 store=self.kv.name,
                 sources=[source.name for source in self.settings.sources],
-                warnings=list(self.settings.warnings),
+                warnings=list(self.settings.all_warnings),
             )
             working = asyncio.create_task(self.schedule.run(), name="schedule")
             stopping = asyncio.create_task(stop.wait(), name="stop")

@@ -369,6 +369,16 @@ def _print_status(known: dict[str, Any]) -> None:
         console.print(f"held until confirm-removals: {row['kind']} {row['id']} ({row['evidence']})")
     for row in known["skippedDatabases"]:
         console.print(f"skipped: database {row['name'] or row['id']}: {row['reason']}")
+    for row in known["files"]["troubled"]:
+        again = f"next try {row['nextTryAt']}" if row["nextTryAt"] else "not tried again with these settings"
+        console.print(f"file not copied: {row['name']}: {row['reason']} ({again})")
     for warning in known["warnings"]:
         console.print(f"warning: {warning}")
+    counted = {
+        name: known["files"][name]
+        for name in ("copied", "waiting", "failed", "refused")
+        if name in known["files"]
+    }
+    if counted:
+        console.print("files: " + ", ".join(f"{count} {name}" for name, count in counted.items()))
     console.print(f"keys waiting to be written: {known['recordsWaiting']}")

@@ -148,6 +148,11 @@ class Settings:
         """Whether the API is Notion's own, with its coarse stamps and late listings."""
         return rules.is_notion(self.notion_base_url)
 
+    @property
+    def all_warnings(self) -> tuple[str, ...]:
+        """What works but is probably not meant, and what will break although nothing is wrong."""
+        return self.warnings + ((self.assets.warning,) if self.assets.warning else ())
+
     def describe(self) -> dict[str, object]:
         """Every field, to be shown: of secrets only whether they are set, addresses without passwords."""
         shown: dict[str, object] = {each.name: getattr(self, each.name) for each in fields(self)}

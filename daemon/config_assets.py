@@ -10,7 +10,7 @@ DEFAULT_GRACE_DAYS = 7
 BLOB_API_URL = "https://vercel.com/api/blob"
 WILL_BREAK = "the files that Notion hosts keep Notion's own links, which die after an hour"
 _S3 = ("S3_BUCKET", "S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY")
-_S3_MORE = ("S3_ENDPOINT_URL", "S3_REGION", "S3_PUBLIC_URL", "S3_PREFIX", "S3_VIRTUAL_HOST_STYLE")
+_S3_MORE = ("S3_ENDPOINT_URL", "S3_PUBLIC_URL", "S3_PREFIX")
 
 
 @dataclass(frozen=True)
@@ -22,15 +22,22 @@ class AssetsSetting:
     max_bytes: int = DEFAULT_MAX_BYTES
     grace_days: int = DEFAULT_GRACE_DAYS
     s3_endpoint_url: str | None = None
-    s3_bucket: str = ""
-    s3_region: str = "us-east-1"
+    s3_bucket: str = field(default="", repr=False)
+    s3_region: str = field(default="us-east-1", repr=False)
     s3_access_key_id: str = field(default="", repr=False)
     s3_secret_access_key: SecretStr | None = None
     s3_public_url: str | None = None
-    s3_prefix: str = ""
+    s3_prefix: str = field(default="", repr=False)
     s3_path_style: bool = True
     blob_token: SecretStr | None = None
     blob_api_url: str = BLOB_API_URL
+
+    @property
+    def warning(self) -> str | None:
+        """What will break with these settings."""
+        if self.mode != "off":
+            return None
+        return f"ASSETS: is off: {WILL_BREAK}; set PUBLIC_URL, or a bucket, to have them copied"
 
     def describe(self) -> dict[str, object]:
         """What may be shown."""
@@ -87,9 +94,6 @@ def _store(reader: Reader) -> str:
 
 def _check_reach(reader: Reader, setting: AssetsSetting, public_url: str | None) -> None:
     """Readers must be able to reach what bundles will name."""
-    if setting.mode == "off":
-        why = "is off" if reader.text("ASSETS") else "is off while neither PUBLIC_URL nor a store is set"
-        reader.warn("ASSETS", f"{why}: {WILL_BREAK}; set PUBLIC_URL, or a bucket, to have them copied")
     if public_url is not None or setting.mode == "off":
         return
     right = "set PUBLIC_URL to the address at which readers reach this daemon"

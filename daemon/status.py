@@ -132,6 +132,7 @@ def _files(db: Connection, parts: Parts) -> dict[str, Any]:
     files = parts.files
     store = files.store
     told: dict[str, Any] = {"mode": files.links.mode, "store": store.kind if store is not None else None}
+    told["troubled"] = []
     if files.are_off:
         return told
     counted = assets.counts(db, store.id if store is not None else None)
@@ -174,7 +175,7 @@ def _conflicts(site: Composition | None) -> list[dict[str, str]]:
 
 def warnings(parts: Parts) -> list[str]:
     """What is not wrong yet but worth a look."""
-    said = list(parts.settings.warnings)
+    said = list(parts.settings.all_warnings)
     offset = parts.api.clock_offset_seconds
     if abs(offset) > CLOCK_OFF_SECONDS:
         way = "behind" if offset > 0 else "ahead of"

@@ -8,6 +8,7 @@ import pytest
 
 from daemon.assets import fresh as fresh_module
 from daemon.demo import blocks as b
+from daemon.status import full
 from tests.support.gallery import HOUR, Gallery, a_gallery
 
 PROXY = {"ASSETS": "proxy"}
@@ -136,7 +137,7 @@ async def test_off_keeps_notions_addresses_and_says_what_breaks(tmp_path: Path) 
         await gallery.settle()
         url = await gallery.image_url("one")
         assert "X-Amz-Signature" in url and gallery.downloads == []
-        assert any("die after an hour" in line for line in gallery.app.settings.warnings)
+        assert any("die after an hour" in line for line in (await full(gallery.app))["warnings"])
         assert (await gallery.http.get(f"{gallery.url}/assets/{'0' * 32}")).status_code == 404
 
 

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from daemon.assets.store import StoreError
 from daemon.config import KvSetting, Settings
 from daemon.doctor.findings import Finding, Level, sentence, span
 from daemon.kv.base import (
@@ -153,6 +154,38 @@ def owner(
         return Finding(Level.OK, "owner", f"No daemon runs: the last one released the store ({seen}).")
     what = f"{daemon} did not release the store and has gone silent ({seen})."
     return Finding(Level.NOTE, "owner", what, "If no daemon runs, start one: it takes over at once.")
+
+
+# Files --------------------------------------------------------------------------------------------------------
+
+_KEPT = {"local": "a folder of this daemon", "s3": "the bucket {bucket}", "blob": "Vercel Blob"}
+
+
+def files_off() -> Finding:
+    """Nothing is done about them."""
+    what = "Pages hold Notion's own links to its files, which die after an hour."
+    return Finding(
+        Level.NOTE, "files", what, "Set PUBLIC_URL, or a bucket, and they are copied: see docs/files.md."
+    )
+
+
+def files_led(settings: Settings) -> Finding:
+    """Nothing is copied."""
+    what = f"They are not copied: {settings.public_url}/assets leads readers to Notion's address of the hour."
+    return Finding(Level.OK, "files", what)
+
+
+def files_kept(settings: Settings) -> Finding:
+    """The store of copies answered. Whether it may be written shows with the first copy: nothing is changed here."""
+    setting = settings.assets
+    where = _KEPT[setting.store].format(bucket=setting.s3_bucket)
+    seen = "" if setting.store == "local" else " It answers and knows the credentials."
+    return Finding(Level.OK, "files", f"Copies of Notion's files go to {where}.{seen}")
+
+
+def files_refused(error: StoreError) -> Finding:
+    """What the store of copies says."""
+    return Finding(Level.PROBLEM, "files", error.cause, error.hint)
 
 
 # Port ---------------------------------------------------------------------------------------------------------

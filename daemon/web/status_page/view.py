@@ -46,6 +46,7 @@ def build_view(status: Mapping[str, Any], now: datetime) -> dict[str, Any]:
         "tiles": tiles(status),
         "types": types(status["counts"]),
         "store": store(status.get("store", {})),
+        "files": files(status.get("files", {})),
         "warnings": status.get("warnings", []),
     }
 
@@ -135,6 +136,18 @@ def store(facts: Mapping[str, Any]) -> tuple[str, str]:
     """Which store it is, and who writes to it."""
     kind, standing = str(facts.get("kind", "")), str(facts.get("standing", ""))
     return _STORES.get(kind, kind), _STANDINGS.get(standing, standing)
+
+
+def files(facts: Mapping[str, Any]) -> str:
+    """What became of the files that Notion hosts, in a sentence."""
+    if facts.get("mode", "off") == "off":
+        return "Files keep Notion’s own links, which die after an hour."
+    done = "copied" if facts["mode"] == "mirror" else "measured"
+    counted = [f"{facts['copied']:,} {done}"]
+    for name, words in (("waiting", "waiting"), ("failed", "failed"), ("refused", "not to be copied")):
+        if facts[name]:
+            counted.append(f"{facts[name]:,} {words}")
+    return f"Files: {', '.join(counted)}."
 
 
 def plural(count: int, noun: str) -> str:
