@@ -15,6 +15,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from bench import assets
+from bench.assets import FileSizes
+from bench.figure import Figure
 from bench.ours import POLL_SECONDS, ours
 from bench.remote import Remote, a_sandbox
 from bench.replaced import first_and_second_run
@@ -26,16 +29,6 @@ BUDGET = 600
 
 
 @dataclass(frozen=True)
-class Figure:
-    """One measured value. `met` is None where there is no target, only a comparison."""
-
-    name: str
-    value: str
-    target: str = ""
-    met: bool | None = None
-
-
-@dataclass(frozen=True)
 class Sizes:
     """How large the measured sites are, in pages."""
 
@@ -44,10 +37,11 @@ class Sizes:
     budgeted: int
     memory: int
     compared: Sequence[int]
+    files: FileSizes
 
 
-FULL = Sizes(100, 10_000, 1_500, 5_000, (100, 1_000))
-QUICK = Sizes(20, 60, 40, 60, (20,))
+FULL = Sizes(100, 10_000, 1_500, 5_000, (100, 1_000), FileSizes(500, 8, 50))
+QUICK = Sizes(20, 60, 40, 60, (20,), FileSizes(200, 2, 1))
 
 
 async def quiet_and_edit(pages: int) -> list[Figure]:
@@ -177,7 +171,7 @@ async def measure(sizes: Sizes) -> list[Figure]:
     figures += await asyncio.to_thread(unlimited, sizes.memory)
     for pages in sizes.compared:
         figures += await replaced(pages)
-    return figures
+    return figures + await assets.measure(sizes.files)
 
 
 def show(figures: Sequence[Figure]) -> None:

@@ -23,6 +23,8 @@ from daemon.notion.files import HostedFile
 
 log = structlog.get_logger(__name__)
 MOST_AT_ONCE = 4
+TAKEN_AT_ONCE = 50
+"""How many files are looked up in the ledger at once: new ones come first, so not too many."""
 WAKE_SECONDS = 5.0
 """How often at most the schedule is woken while there is more to copy: every time may rewrite pages."""
 LEFTOVER_SECONDS = 3600.0
@@ -42,6 +44,7 @@ class Copier:
         self._clock = clock
         self._working: asyncio.Task[None] | None = None
         self._in_flight: dict[str, asyncio.Task[None]] = {}
+        self._queue: list[Todo] = []
         self._locks: dict[str, asyncio.Lock] = {}
         self._is_poked = False
         self._has_news = False
@@ -85,6 +88,7 @@ class Copier:
 
     async def _work(self) -> None:
         self._stopped_by = None
+        self._queue = []
         try:
             while self._is_poked or self._in_flight:
                 self._is_poked = False
@@ -105,20 +109,24 @@ class Copier:
             self.on_pause()
 
     async def _top_up(self) -> None:
-        room = MOST_AT_ONCE - len(self._in_flight)
-        if room <= 0 or self._stopped_by is not None or not self.may_work():
-            return
-        due = await self._ledger.call(
-            assets.to_fetch,
-            store=self._store.id if self._store is not None else None,
-            now=self._clock.now().timestamp(),
-            limit=room,
-            busy_paths=list(self._in_flight),
-        )
-        for todo in due:
+        while len(self._in_flight) < MOST_AT_ONCE and self._stopped_by is None and self.may_work():
+            if not self._queue:
+                self._queue = await self._due()
+            if not self._queue:
+                return
+            todo = self._queue.pop(0)
             task = asyncio.create_task(self._one(todo), name=f"copy {todo.id}")
             self._in_flight[todo.path] = task
             task.add_done_callback(partial(self._landed, todo.path))
+
+    async def _due(self) -> list[Todo]:
+        return await self._ledger.call(
+            assets.to_fetch,
+            store=self._store.id if self._store is not None else None,
+            now=self._clock.now().timestamp(),
+            limit=TAKEN_AT_ONCE,
+            busy_paths=list(self._in_flight),
+        )
 
     def _landed(self, path: str, _: asyncio.Task[None]) -> None:
         self._in_flight.pop(path, None)
@@ -141,7 +149,8 @@ class Copier:
             await self._failed(todo, f"{type(error).__name__} while copying this file; see the log.")
         self._has_news = True
         self.on_news()
-        if self._clock.monotonic() - self._woke_at >= WAKE_SECONDS:
+        # One that takes long must not keep the others from being published.
+        if not self._queue or self._clock.monotonic() - self._woke_at >= WAKE_SECONDS:
             self._pause()
 
     async def _try(self, todo: Todo) -> None:

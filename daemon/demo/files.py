@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import struct
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from mimetypes import guess_type
@@ -33,6 +34,8 @@ class Files:
         self.address = FILES_URL
         """Where the files are reached: the sandbox's own address while it serves."""
         self._stored: dict[str, Stored] = {}
+        self.make: Callable[[str], Stored] = lambda path: Stored(_made_up(path), _type_of(path))
+        """What a file holds that nobody stored."""
 
     def store(self, path: str, content: bytes, media_type: str | None = None) -> None:
         """Say what a file holds. `path`: of its address, or the whole address."""
@@ -41,7 +44,7 @@ class Files:
 
     def find(self, path: str) -> Stored:
         """The file at a path."""
-        return self._stored.get(path) or Stored(_made_up(path), _type_of(path))
+        return self._stored.get(path) or self.make(path)
 
     def signed(self, url: str, ms: int, digits: str | None) -> str:
         """The URL as S3 signs it, with `digits` at random in it (None: always the same). Others are signed alike."""
