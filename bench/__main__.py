@@ -17,6 +17,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from bench import assets
+from bench.assets import FileSizes
+from bench.figure import Figure
 from bench.load import Load, first_sync
 from bench.ours import POLL_SECONDS, Ours, ours
 from bench.remote import Remote, a_sandbox
@@ -30,16 +33,6 @@ BUDGET = 600
 
 
 @dataclass(frozen=True)
-class Figure:
-    """One measured value. `met` is None where there is no target, only a comparison."""
-
-    name: str
-    value: str
-    target: str = ""
-    met: bool | None = None
-
-
-@dataclass(frozen=True)
 class Sizes:
     """How large the measured sites are, in pages."""
 
@@ -49,10 +42,11 @@ class Sizes:
     memory: int
     compared: Sequence[int]
     load: Load
+    files: FileSizes
 
 
-FULL = Sizes(100, 10_000, 1_500, 5_000, (100, 1_000), Load(1_000, 30.0, 600, BUDGET))
-QUICK = Sizes(20, 60, 40, 60, (20,), Load(300, 3.0, 40, BUDGET))
+FULL = Sizes(100, 10_000, 1_500, 5_000, (100, 1_000), Load(1_000, 30.0, 600, BUDGET), FileSizes(500, 8, 50))
+QUICK = Sizes(20, 60, 40, 60, (20,), Load(300, 3.0, 40, BUDGET), FileSizes(200, 2, 1))
 
 
 async def quiet_and_edit(pages: int) -> list[Figure]:
@@ -228,7 +222,7 @@ async def measure(sizes: Sizes) -> list[Figure]:
     figures += await under_load(sizes.load)
     for pages in sizes.compared:
         figures += await replaced(pages)
-    return figures
+    return figures + await assets.measure(sizes.files)
 
 
 def show(figures: Sequence[Figure]) -> None:

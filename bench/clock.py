@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 START = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
@@ -18,6 +19,8 @@ class SkippingClock:
         self.started = time.time() if started is None else started
         self._behind_seconds = time.time() - self.started - time.monotonic()
         self._skipped_seconds = 0.0
+        self.is_work_going_on: Callable[[], bool] = lambda: False
+        """Whether something works while others wait: a wait is skipped only from where that has ended."""
 
     def now(self) -> datetime:
         return START + timedelta(seconds=self.monotonic())
@@ -30,5 +33,7 @@ class SkippingClock:
         self._skipped_seconds += max(0.0, seconds)
 
     async def sleep_until(self, monotonic_seconds: float) -> None:
+        while self.is_work_going_on() and self.monotonic() < monotonic_seconds:  # noqa: ASYNC110 - the work tells nobody
+            await asyncio.sleep(0.002)
         self.advance(monotonic_seconds - self.monotonic())
         await asyncio.sleep(0)

@@ -62,10 +62,15 @@ class Ours:
 
 @asynccontextmanager
 async def ours(
-    url: str, sources: Mapping[str, str], folder: Path, clock: Clock, requests_per_minute: int = 1_000_000
+    url: str,
+    sources: Mapping[str, str],
+    folder: Path,
+    clock: Clock,
+    requests_per_minute: int = 1_000_000,
+    more: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Ours]:
-    """A daemon with an empty ledger and an embedded store in `folder`."""
-    settings = load_settings(environment(url, sources, folder, requests_per_minute))
+    """A daemon with an empty ledger and an embedded store in `folder`. `more`: further settings."""
+    settings = load_settings({**environment(url, sources, folder, requests_per_minute), **(more or {})})
     app = App(settings, clock)
     await app.open()
     try:

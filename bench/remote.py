@@ -34,6 +34,10 @@ class Remote:
         """Method, path and whether it went on from a cursor, of every request since this was asked last."""
         return [(method, path, goes_on) for method, path, goes_on in self._order(do="requests")]
 
+    def downloads(self) -> int:
+        """How many files were fetched since the beginning."""
+        return int(self._order(do="downloads"))
+
     def _order(self, **order: Any) -> Any:
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(order) + "\n")
@@ -50,10 +54,16 @@ class Remote:
 
 
 @contextmanager
-def a_sandbox(pages: int, blocks: int, *, nested: bool) -> Iterator[Remote]:
-    """A site of that size, served by another process for as long as the block runs."""
+def a_sandbox(
+    pages: int, blocks: int, *, nested: bool, images: int = 0, image_bytes: int | None = None
+) -> Iterator[Remote]:
+    """A site of that size, served by another process for as long as the block runs.
+
+    `images`: on every page so many, which hold so many bytes (None: a small picture).
+    """
     clock = SkippingClock()
-    wanted = {"pages": pages, "blocks": blocks, "nested": nested, "started": clock.started}
+    size = {"pages": pages, "blocks": blocks, "nested": nested, "images": images, "image_bytes": image_bytes}
+    wanted = {**size, "started": clock.started}
     command = [sys.executable, "-m", "bench.server", json.dumps(wanted)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:

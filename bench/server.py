@@ -10,14 +10,19 @@ from typing import Any
 
 from bench.clock import SkippingClock
 from bench.site import build
+from daemon.demo.files import Stored
 from daemon.demo.sandbox import Sandbox
 
 
-async def serve(pages: int, blocks: int, nested: bool, started: float) -> None:
+async def serve(
+    *, pages: int, blocks: int, nested: bool, images: int, image_bytes: int | None, started: float
+) -> None:
     """Build the site, serve it, and obey until standard input ends."""
     clock = SkippingClock(started)
     sandbox = Sandbox(clock=clock, seed=7)
-    site = build(sandbox.workspace, pages, blocks, nested=nested)
+    if image_bytes is not None:
+        sandbox.files.make = lambda _: Stored(bytes(image_bytes), "image/png")
+    site = build(sandbox.workspace, pages, blocks, nested=nested, images=images)
     async with sandbox.serve() as url:
         _say({"url": url, "site": site.as_dict()})
         while line := await asyncio.to_thread(sys.stdin.readline):
@@ -35,6 +40,8 @@ def _obey(sandbox: Sandbox, clock: SkippingClock, order: dict[str, Any]) -> Any:
             seen = [[r.method, r.path, "start_cursor" in (r.body or r.query)] for r in sandbox.requests]
             sandbox.requests.clear()
             return seen
+        case "downloads":
+            return len(sandbox.downloads)
     return None
 
 

@@ -32,17 +32,18 @@ class Site:
         return asdict(self)
 
 
-def build(workspace: Workspace, pages: int, blocks: int, *, nested: bool) -> Site:
+def build(workspace: Workspace, pages: int, blocks: int, *, nested: bool, images: int = 0) -> Site:
     """A site of exactly `pages` pages of about `blocks` blocks in two data sources, written over the year before now.
 
     `nested`: in every group of twenty pages one holds toggles, columns, a synced block, an inline database with two
-    rows and three child pages at two depths; else every page is a row with `blocks` paragraphs.
+    rows and three child pages at two depths; else every page is a row with `blocks` paragraphs and so many `images`.
     """
-    return _Builder(workspace, pages, blocks).build(nested)
+    return _Builder(workspace, pages, blocks, images).build(nested)
 
 
 class _Builder:
-    def __init__(self, workspace: Workspace, pages: int, blocks: int) -> None:
+    def __init__(self, workspace: Workspace, pages: int, blocks: int, images: int) -> None:
+        self._images = images
         self._workspace = workspace
         self._wanted = pages
         self._blocks = blocks
@@ -71,7 +72,9 @@ class _Builder:
     def _row(self, source: str) -> str:
         number = self._count()
         cells = {"slug": f"page-{number}", "excerpt": WORDS, "tags": ["paper", "ink"], "visibility": "public"}
-        return self._workspace.add_row(source, f"Page {number}", cells, blocks=self._paragraphs(self._blocks))
+        images = [b.image(hosted=f"{number}-{i}.png") for i in range(self._images)]
+        blocks = [*self._paragraphs(self._blocks), *images]
+        return self._workspace.add_row(source, f"Page {number}", cells, blocks=blocks)
 
     def _count(self) -> int:
         self._made += 1

@@ -1,4 +1,4 @@
-"""One side alone in a fresh process, for its CPU time and its memory: `python -m bench.worker ours|bare`."""
+"""One side alone in a fresh process, for its CPU time and its memory: `python -m bench.worker ours|files|bare`."""
 
 import asyncio
 import io
@@ -22,6 +22,25 @@ async def run_ours(url: str, sources: dict[str, str], folder: str) -> int:
     log.setup_logging("info", "json", stream=io.StringIO())
     app, stop = App(load_settings(environment(url, sources, Path(folder), 1_000_000))), asyncio.Event()
     app.schedule.on_cycle = lambda _: stop.set() if app.vitals.ready else None
+    try:
+        await app.open()
+        await app.run(stop)
+    finally:
+        await app.close()
+    return app.api.requests
+
+
+async def run_files(url: str, sources: dict[str, str], folder: str) -> int:
+    """The daemon as it runs, until every file is copied too. Out: requests."""
+    log.setup_logging("info", "json", stream=io.StringIO())
+    public = {"PUBLIC_URL": "https://sync.example.com"}
+    settings = load_settings({**environment(url, sources, Path(folder), 1_000_000), **public})
+    app, stop = App(settings), asyncio.Event()
+
+    def is_over() -> bool:
+        return app.vitals.ready and app.files.copier.is_idle
+
+    app.schedule.on_cycle = lambda _: stop.set() if is_over() else None
     try:
         await app.open()
         await app.run(stop)
@@ -57,5 +76,5 @@ def memory_mib(name: str) -> float:
 
 
 if __name__ == "__main__":
-    sides = {"ours": run_ours, "bare": run_bare}
+    sides = {"ours": run_ours, "files": run_files, "bare": run_bare}
     print(json.dumps(measure(sides[sys.argv[1]], **json.loads(sys.argv[2]))))

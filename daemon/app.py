@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 
 from daemon import __version__, jsontext, log
 from daemon.alarm import Alarm
+from daemon.assets import Files
 from daemon.clock import Clock, SystemClock
 from daemon.config import Settings
 from daemon.errand import Errand
@@ -62,6 +63,7 @@ class App:
             settings.edit_granularity_seconds, settings.settle_slack_seconds, settings.feed_lag_seconds
         )
         self.cycle = Cycle(self.api, self.ledger, self.kv, trust, self.clock, settings.heartbeat_seconds)
+        self.files = Files(settings, self.api, self.ledger, self.clock)
         self.vitals = Vitals(
             self.clock.monotonic(), settings.poll_interval_seconds, settings.sweep_interval_seconds
         )
@@ -76,6 +78,7 @@ class App:
         self.revalidation = self._revalidation()
         self.alarm = self._alarm()
         self.errands = self._errands()
+        self._connect_files()
         self.cycle.publisher.status_text = self._status_text
         self.cycle.publisher.may_claim = lambda: self.api.has_answered
         self.edit_lag = EditLag()
@@ -91,6 +94,7 @@ class App:
         await self.handshakes.open()
         await self.follow_settings()
         await self.ledger.call(publishing.renew_cards)
+        await self.files.open()
         await self.cycle.start()
 
     async def follow_settings(self) -> None:
@@ -113,6 +117,7 @@ class App:
     async def close(self) -> None:
         """Give the store back and end the errands, then close everything that `open` and the work opened."""
         await asyncio.gather(self.cycle.stop(), *(errand.stop() for errand in self.errands))
+        await self.files.close()
         await self.outgoing.close()
         await self.presence.leave()
         await self.api.close()
@@ -134,7 +139,7 @@ class App:
                 address=address,
                 store=self.kv.name,
                 sources=[source.name for source in self.settings.sources],
-                warnings=list(self.settings.warnings),
+                warnings=list(self.settings.all_warnings),
             )
             for errand in self.errands:
                 errand.start()
@@ -193,6 +198,15 @@ class App:
             self.cycle.publisher.on_written.append(lambda _: telling.wake())
             errands.append(telling)
         return errands
+
+    def _connect_files(self) -> None:
+        """Copying runs beside the cycles: they tell it what was read, it tells them what was copied."""
+        cycle, copier = self.cycle, self.files.copier
+        cycle.links = self.files.links
+        cycle.on_files = self.files.poke
+        copier.may_work = lambda: not (cycle.on_standby or self.files.are_off)
+        copier.on_news = cycle.note_change
+        copier.on_pause = self.schedule.wake
 
     def _status_text(self) -> str:
         return jsontext.dumps(brief(self))

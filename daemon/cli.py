@@ -4,7 +4,7 @@ import asyncio
 import io
 import os
 import sys
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from functools import partial
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -359,27 +359,40 @@ def _print_status(known: dict[str, Any]) -> None:
             row["name"], row["kind"] or "?", str(row["rows"]), row["watermark"] or "", row["problem"] or ""
         )
     console.print(sources)
+    for line in _status_lines(known):
+        console.print(line)
+
+
+def _status_lines(known: dict[str, Any]) -> Iterator[str]:
+    """What is in the way, what waits, and what is worth a look."""
     for row in known["failed"]:
-        console.print(f"failing: {row['slug'] or row['id']}: {row['reason']} (next try {row['nextTryAt']})")
+        yield f"failing: {row['slug'] or row['id']}: {row['reason']} (next try {row['nextTryAt']})"
     for row in known["failedListings"]:
-        console.print(
-            f"not listed: {row['name'] or row['id']}: {row['reason']} (next try {row['nextTryAt']})"
-        )
+        yield f"not listed: {row['name'] or row['id']}: {row['reason']} (next try {row['nextTryAt']})"
     for row in known["refused"]:
-        console.print(f"refused by the store: {row['key']}: {row['reason']}")
+        yield f"refused by the store: {row['key']}: {row['reason']}"
     for row in known["conflicts"]:
-        console.print(f"two pages want {row['slug']}: {row['yieldedBy']} became {row['givenSlug']}")
+        yield f"two pages want {row['slug']}: {row['yieldedBy']} became {row['givenSlug']}"
     for row in known["held"]:
-        console.print(f"held until confirm-removals: {row['kind']} {row['id']} ({row['evidence']})")
+        yield f"held until confirm-removals: {row['kind']} {row['id']} ({row['evidence']})"
     for row in known["skippedDatabases"]:
-        console.print(f"skipped: database {row['name'] or row['id']}: {row['reason']}")
+        yield f"skipped: database {row['name'] or row['id']}: {row['reason']}"
     for row in known["publishing"]["next"]:
-        console.print(f"goes live {row['at']}: {row['source']} {row['title']!r} ({row['slug']})")
+        yield f"goes live {row['at']}: {row['source']} {row['title']!r} ({row['slug']})"
+    for row in known["files"]["troubled"]:
+        again = f"next try {row['nextTryAt']}" if row["nextTryAt"] else "not tried again with these settings"
+        yield f"file not copied: {row['name']}: {row['reason']} ({again})"
+    yield from (f"warning: {warning}" for warning in known["warnings"])
+    yield from _status_counts(known)
+
+
+def _status_counts(known: dict[str, Any]) -> Iterator[str]:
     if drafts := known["publishing"]["heldBack"] - known["publishing"]["scheduled"]:
-        console.print(f"drafts held back: {drafts}")
-    for warning in known["warnings"]:
-        console.print(f"warning: {warning}")
+        yield f"drafts held back: {drafts}"
     if site := known["revalidation"]:
         problem = f" ({site['problem']}. {site['hint']})" if site["problem"] else ""
-        console.print(f"tags and paths that the site is still to be told: {site['owed']}{problem}")
-    console.print(f"keys waiting to be written: {known['recordsWaiting']}")
+        yield f"tags and paths that the site is still to be told: {site['owed']}{problem}"
+    files = [name for name in ("copied", "waiting", "failed", "refused") if name in known["files"]]
+    if files:
+        yield "files: " + ", ".join(f"{known['files'][name]} {name}" for name in files)
+    yield f"keys waiting to be written: {known['recordsWaiting']}"

@@ -10,6 +10,7 @@ from typing import Literal
 from urllib.parse import unquote
 
 from daemon import config_rules as rules
+from daemon.config_assets import AssetsSetting, assets
 from daemon.config_publishing import publish_rules
 from daemon.config_rules import KvSetting, SourceSetting
 from daemon.env import Reader, SecretStr, bare_url, merged, password_in, read_env_file
@@ -72,6 +73,19 @@ NAMES = (
     "HOST",
     "PORT",
     "PUBLIC_URL",
+    "ASSETS",
+    "ASSETS_MAX_BYTES",
+    "ASSETS_GRACE_DAYS",
+    "S3_ENDPOINT_URL",
+    "S3_BUCKET",
+    "S3_REGION",
+    "S3_ACCESS_KEY_ID",
+    "S3_SECRET_ACCESS_KEY",
+    "S3_PUBLIC_URL",
+    "S3_PREFIX",
+    "S3_VIRTUAL_HOST_STYLE",
+    "BLOB_READ_WRITE_TOKEN",
+    "VERCEL_BLOB_API_URL",
     "LOG_LEVEL",
     "LOG_FORMAT",
 )
@@ -129,6 +143,7 @@ class Settings:
     host: str
     port: int
     public_url: str | None
+    assets: AssetsSetting
     log_level: str
     log_format: str
     warnings: tuple[str, ...]
@@ -137,6 +152,11 @@ class Settings:
     def is_notion(self) -> bool:
         """Whether the API is Notion's own, with its coarse stamps and late listings."""
         return rules.is_notion(self.notion_base_url)
+
+    @property
+    def all_warnings(self) -> tuple[str, ...]:
+        """What works but is probably not meant, and what will break although nothing is wrong."""
+        return self.warnings + ((self.assets.warning,) if self.assets.warning else ())
 
     def describe(self) -> dict[str, object]:
         """Every field, to be shown: of secrets only whether they are set, addresses without passwords."""
@@ -152,6 +172,7 @@ class Settings:
             "publish_rules": {name: rule.as_json() for name, rule in self.publish_rules.items()},
             "revalidate_url": bare_url(self.revalidate_url),
             "revalidate_paths": dict(self.revalidate_paths),
+            "assets": self.assets.describe(),
             "warnings": list(self.warnings),
         }
 
@@ -159,6 +180,7 @@ class Settings:
         """Every text that must never be shown, passwords inside addresses included (for the log)."""
         ledger = self.ledger_database_url.get_secret_value()
         held = [getattr(self, each.name) for each in fields(self) if each.name != "ledger_database_url"]
+        held += self.assets.secrets
         texts = [value.get_secret_value() for value in (*held, self.kv.token) if isinstance(value, SecretStr)]
         for address in (self.kv.url, ledger, self.revalidate_url or ""):
             password = password_in(address)
@@ -208,6 +230,7 @@ def _settings(reader: Reader, need: Collection[str]) -> Settings:
     sources = rules.sources(reader, needed="notion" in need)
     ledger_url = rules.ledger_url(reader, data_dir)
     rules.check_secrets(reader)
+    public_url = rules.public_url(reader)
     if kv.kind == "embedded" or ledger_url.startswith("sqlite"):
         rules.check_volume(reader, data_dir)
     return Settings(
@@ -241,7 +264,8 @@ def _settings(reader: Reader, need: Collection[str]) -> Settings:
         revalidate_paths=rules.revalidate_paths(reader, sources),
         host=reader.text("HOST", "0.0.0.0"),
         port=reader.whole("PORT", 8080, low=0, high=65_535),
-        public_url=rules.public_url(reader),
+        public_url=public_url,
+        assets=assets(reader, public_url),
         log_level=reader.choice("LOG_LEVEL", "info", ("debug", "info", "warning", "error", "critical")),
         log_format=reader.choice("LOG_FORMAT", "auto", ("auto", "json", "console")),
         warnings=tuple(reader.warnings),

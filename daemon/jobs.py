@@ -234,7 +234,8 @@ class Jobs:
     async def _is_fulfilled(self, request: Request) -> bool:
         if request.kind is not Kind.SYNC:
             return await self._cycle.is_published()
-        return not self._cycle.changed and await self._cycle.is_done(request.only)
+        waits = self._cycle.changed or self._cycle.waits_for_files
+        return not waits and await self._cycle.is_done(request.only)
 
     async def _shortfall(self, request: Request) -> str | None:
         if request.kind is not Kind.SYNC:

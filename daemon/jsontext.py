@@ -36,7 +36,17 @@ def loads(text: str | bytes) -> Any:
 
 def pack(value: Any) -> bytes:
     """`value` as compressed JSON, for storing. `unpack` gives it back."""
-    return zlib.compress(_encode(value), level=1)
+    return packed(encode(value))
+
+
+def encode(value: Any) -> bytes:
+    """`value` as compact JSON."""
+    return _encode(value)
+
+
+def packed(encoded: bytes) -> bytes:
+    """What `pack` makes of a value, from its JSON."""
+    return zlib.compress(encoded, level=1)
 
 
 def unpack(data: bytes) -> Any:

@@ -40,6 +40,8 @@ async def sync_until_done(
             if cycle.can_go_on():
                 continue
             break
+        if await _wait_for_files(app, stop):
+            continue
         if not swept:
             swept = True
             cycle.sweep.lane = Lane.READ
@@ -51,6 +53,20 @@ async def sync_until_done(
     if stop.is_set():
         return "Stopped before the end; the next run goes on where this one was."
     return problem or await cycle.shortfall()
+
+
+async def _wait_for_files(app: App, stop: asyncio.Event) -> bool:
+    """Let what is being copied end, well or badly. Out: whether that has left something to be written."""
+    if app.files.are_off:
+        return False
+    copying = asyncio.ensure_future(app.files.copier.drain())
+    stopping = asyncio.ensure_future(stop.wait())
+    await asyncio.wait({copying, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    copying.cancel()
+    stopping.cancel()
+    if app.cycle.waits_for_files and not app.cycle.changed:
+        await app.clock.sleep_until(app.clock.monotonic() + 1.0)  # for what could not even be tried
+    return app.cycle.changed or app.cycle.waits_for_files
 
 
 async def _wait_to_settle(app: App, stop: asyncio.Event, patience: float, only: str | None) -> bool:

@@ -6,10 +6,11 @@ from typing import Any, Protocol
 from sqlalchemy import Connection
 
 from daemon import __version__, alarm, revalidate
+from daemon.assets import Files
 from daemon.clock import Clock
 from daemon.config import Settings
 from daemon.kv.base import KV
-from daemon.ledger import cycles, links, publishing, records, sources, tasks, work
+from daemon.ledger import assets, cycles, links, publishing, records, sources, tasks, work
 from daemon.ledger.ledger import Ledger
 from daemon.notion.api import NotionApi
 from daemon.site.indexes import iso_ms
@@ -38,6 +39,7 @@ class Parts(Protocol):
     cycle: Cycle
     vitals: Vitals
     hints: Hints
+    files: Files
 
 
 def brief(parts: Parts) -> dict[str, Any]:
@@ -126,8 +128,21 @@ def _details(db: Connection, parts: Parts) -> dict[str, Any]:
         },
         "revalidation": _revalidation(db) if parts.settings.revalidate_url else None,
         "failureWebhook": alarm.shown(db) if parts.settings.sync_failure_webhook else None,
+        "files": _files(db, parts),
         "warnings": warnings(parts),
     }
+
+
+def _files(db: Connection, parts: Parts) -> dict[str, Any]:
+    """What became of the files that Notion hosts."""
+    files = parts.files
+    store = files.store
+    told: dict[str, Any] = {"mode": files.links.mode, "store": store.kind if store is not None else None}
+    told["troubled"] = []
+    if files.are_off:
+        return told
+    counted = assets.counts(db, store.id if store is not None else None)
+    return {**told, **counted, "troubled": _with_moments(assets.troubled(db, MOST_LISTED))}
 
 
 def _with_moments(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -212,7 +227,7 @@ def _conflicts(site: Composition | None) -> list[dict[str, str]]:
 
 def warnings(parts: Parts) -> list[str]:
     """What is not wrong yet but worth a look."""
-    said = list(parts.settings.warnings)
+    said = list(parts.settings.all_warnings)
     offset = parts.api.clock_offset_seconds
     if abs(offset) > CLOCK_OFF_SECONDS:
         way = "behind" if offset > 0 else "ahead of"

@@ -53,6 +53,14 @@ def test_defaults_are_the_documented_ones() -> None:
     assert settings.is_notion and settings.warnings == ()
 
 
+BUCKET = {
+    "S3_ENDPOINT_URL": "https://s3.example.com",
+    "S3_BUCKET": "site",
+    "S3_ACCESS_KEY_ID": "key",
+    "S3_SECRET_ACCESS_KEY": "s3-secret",
+    "S3_PUBLIC_URL": "https://files.example.com",
+}
+
 # For every name: an environment around it, and a value that must make a difference.
 EFFECTS: dict[str, tuple[dict[str, str], str]] = {
     "NOTION_TOKEN": ({}, "ntn_another"),
@@ -101,6 +109,19 @@ EFFECTS: dict[str, tuple[dict[str, str], str]] = {
     "HOST": ({}, "127.0.0.1"),
     "PORT": ({}, "0"),
     "PUBLIC_URL": ({}, "https://sync.example.com"),
+    "ASSETS": ({"PUBLIC_URL": "https://sync.example.com"}, "proxy"),
+    "ASSETS_MAX_BYTES": ({}, "1000"),
+    "ASSETS_GRACE_DAYS": ({}, "30"),
+    "S3_ENDPOINT_URL": (BUCKET, "https://other.example.com"),
+    "S3_BUCKET": (BUCKET, "another"),
+    "S3_REGION": (BUCKET, "eu-west-1"),
+    "S3_ACCESS_KEY_ID": (BUCKET, "another"),
+    "S3_SECRET_ACCESS_KEY": (BUCKET, "another"),
+    "S3_PUBLIC_URL": (BUCKET, "https://other.example.com"),
+    "S3_PREFIX": (BUCKET, "site"),
+    "S3_VIRTUAL_HOST_STYLE": (BUCKET, "1"),
+    "BLOB_READ_WRITE_TOKEN": ({}, "vercel_blob_rw_x_y"),
+    "VERCEL_BLOB_API_URL": ({}, "https://blob.example.com"),
     "LOG_LEVEL": ({}, "DEBUG"),
     "LOG_FORMAT": ({}, "json"),
 }
@@ -656,3 +677,57 @@ def test_secret_text_hides_itself() -> None:
     assert f"{secret} {secret!r} {[secret]}".count("sesame") == 0
     assert secret == SecretStr("open sesame") != SecretStr("other")
     assert bool(secret) and not SecretStr("") and len({secret, SecretStr("open sesame")}) == 1
+
+
+# --- files ---
+
+
+@pytest.mark.parametrize(
+    ("changes", "mode", "store"),
+    [
+        ({}, "off", "local"),
+        ({"PUBLIC_URL": "https://sync.example.com"}, "mirror", "local"),
+        ({"RAILWAY_PUBLIC_DOMAIN": "sync.example.com"}, "mirror", "local"),
+        (BUCKET, "mirror", "s3"),
+        ({"BLOB_READ_WRITE_TOKEN": "vercel_blob_rw_x_y"}, "mirror", "blob"),
+        ({"PUBLIC_URL": "https://sync.example.com", "ASSETS": "Proxy"}, "proxy", "local"),
+        ({**BUCKET, "ASSETS": "off"}, "off", "s3"),
+        ({**BUCKET, "BLOB_READ_WRITE_TOKEN": "vercel_blob_rw_x_y"}, "mirror", "s3"),
+    ],
+)
+def test_files_are_copied_wherever_the_copies_can_be_reached(
+    changes: dict[str, str], mode: str, store: str
+) -> None:
+    """The default of ASSETS follows from what else is set; off says what will break."""
+    settings = load(**changes)
+    assert (settings.assets.mode, settings.assets.store) == (mode, store)
+    assert any("die after an hour" in line for line in settings.all_warnings) == (mode == "off")
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ({"ASSETS": "mirror"}, "ASSETS"),
+        ({"ASSETS": "proxy"}, "ASSETS"),
+        ({"ASSETS": "copy"}, "ASSETS"),
+        ({**BUCKET, "ASSETS": "proxy"}, "ASSETS"),
+        ({**BUCKET, "S3_PUBLIC_URL": ""}, "S3_PUBLIC_URL"),
+        ({**BUCKET, "S3_SECRET_ACCESS_KEY": ""}, "S3_SECRET_ACCESS_KEY"),
+        ({"S3_ENDPOINT_URL": "https://s3.example.com"}, "S3_BUCKET"),
+        ({"ASSETS_MAX_BYTES": "0"}, "ASSETS_MAX_BYTES"),
+        ({**BUCKET, "S3_ENDPOINT_URL": "s3.example.com"}, "S3_ENDPOINT_URL"),
+    ],
+)
+def test_copies_that_nobody_could_reach(changes: dict[str, str], name: str) -> None:
+    """One line says which setting is missing; no secret is in it."""
+    found = problems(**changes)
+    assert any(line.startswith(f"{name}:") for line in found)
+    assert "s3-secret" not in "\n".join(found)
+
+
+def test_secrets_of_stores_are_not_shown() -> None:
+    """They are known to the log as secrets, and neither `repr` nor `describe` has them."""
+    settings = load(**BUCKET, BLOB_READ_WRITE_TOKEN="vercel_blob_rw_x_y")
+    shown = repr(settings) + repr(settings.describe())
+    for secret in ("s3-secret", "vercel_blob_rw_x_y"):
+        assert secret in settings.secret_values() and secret not in shown

@@ -80,6 +80,7 @@ def site(sandbox: Sandbox, clock: DrivenClock, base_url: str, tmp_path: Path) ->
         "DATA_DIR": str(tmp_path / "data"),
         "HOST": "127.0.0.1",
         "PORT": "0",
+        "PUBLIC_URL": "http://127.0.0.1:8080",
     }
     return Site(sandbox, clock, settings, home, database, source, row)
 
@@ -687,7 +688,7 @@ async def test_writing_test_leaves_the_site_alone(site: Site, redis_server: Redi
 
 async def test_embedded_token(site: Site, tmp_path: Path) -> None:
     """The token in the data folder is shown, with the address; one from the settings is not; a missing one not made."""
-    finding = await site.look("/kv", EMBEDDED_KV_TOKEN="", PORT="8123")
+    finding = await site.look("/kv", EMBEDDED_KV_TOKEN="", PORT="8123", PUBLIC_URL="")
     told(finding, Level.NOTE, "http://localhost:8123/kv", "first start makes", "EMBEDDED_KV_TOKEN")
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / TOKEN_FILE).write_text("made-by-the-daemon\n")
@@ -853,7 +854,7 @@ async def test_exit_codes_of_the_command(live_site: dict[str, str], tmp_path: Pa
         doctor(tmp_path, {**bad_token, "KV_URL": "redis://:geheim@[h"}),
     )
     assert failing.code == 1, failing.out + failing.err
-    assert "- problem" in failing.out and "1 problem, 1 note." in failing.out
+    assert "- problem" in failing.out and "1 problem, 2 notes." in failing.out
     assert wrong.code == 2, wrong.out + wrong.err
     said = [line.split()[3] for line in wrong.out.splitlines() if line.startswith("✗ problem")]
     assert said == ["KV_URL", "NOTION_PAGES_DB", "Notion"]
@@ -862,3 +863,24 @@ async def test_exit_codes_of_the_command(live_site: dict[str, str], tmp_path: Pa
         assert "ntn_private_value" not in result.out + result.err and "geheim" not in result.out + result.err
         assert "Traceback" not in result.err
     assert entries(tmp_path / "cwd") == []
+
+
+# --- files ---
+
+
+async def test_files(site: Site, tmp_path: Path) -> None:
+    """Where copies go, that they are off, that the folder refuses, that a bucket is not there."""
+    told(await site.look("files"), Level.OK, "a folder of this daemon")
+    told(await site.look("files", ASSETS="proxy"), Level.OK, "http://127.0.0.1:8080/assets")
+    told(await site.look("files", PUBLIC_URL=""), Level.NOTE, "die after an hour", "PUBLIC_URL")
+    bucket = {
+        "S3_ENDPOINT_URL": f"http://127.0.0.1:{closed_port()}",
+        "S3_BUCKET": "site",
+        "S3_ACCESS_KEY_ID": "key",
+        "S3_SECRET_ACCESS_KEY": "s3-secret",
+    }
+    found = await site.look("files", **bucket)
+    told(found, Level.PROBLEM, "does not answer", "S3_ENDPOINT_URL")
+    assert "s3-secret" not in repr(found)
+    assert (await site.look("files", S3_BUCKET="site")).what == "Not checked."
+    assert entries(tmp_path) == []

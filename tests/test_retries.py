@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from daemon.assets import Files
 from daemon.clock import Clock
 from daemon.config import Settings, load_settings
 from daemon.demo import blocks as b
@@ -41,6 +42,7 @@ class Parts:
     cycle: Cycle
     vitals: Vitals
     hints: Hints
+    files: Files
 
 
 async def status(world: World) -> Mapping[str, Any]:
@@ -54,7 +56,8 @@ async def status(world: World) -> Mapping[str, Any]:
     vitals = Vitals(world.clock.monotonic(), 15.0, SWEEP_SECONDS)
     hints = Hints(world.api, world.ledger, world.cycle, world.clock, lambda *, look=False: None)
     settings, clock, ledger = load_settings(environment), world.clock, world.ledger
-    parts = Parts(settings, clock, ledger, world.kv, world.api, world.cycle, vitals, hints)
+    files = Files(settings, world.api, ledger, clock)
+    parts = Parts(settings, clock, ledger, world.kv, world.api, world.cycle, vitals, hints, files)
     return await full(parts)
 
 

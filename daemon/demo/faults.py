@@ -38,6 +38,8 @@ class Fault:
     after: int = 0
     applied: bool = False
     reason: str = RATE_LIMIT_REASON
+    slow: bool = False
+    redirect: str | None = None
 
     def concerns(self, method: str, path: str) -> bool:
         """Whether a request of this method and path (without `/v1`) is meant."""
@@ -78,17 +80,35 @@ class Faults:
         after: int = 0,
         applied: bool = False,
         reason: str = RATE_LIMIT_REASON,
+        slow: bool = False,
+        redirect: str | None = None,
     ) -> None:
         """Let the next `times` requests of `method` whose path holds or matches `path` fail.
 
         Answered with `status` (502 as an HTML page unless `html=False`, the rest as JSON), or instead:
         `cut` sends half of the true answer and breaks off, `reset` resets the connection before any answer,
         `hang` never answers. `after`: so many such requests pass first. `applied`: a write is carried out
-        before it is refused. `reason`: a 429's rate_limit_reason.
+        before it is refused. `reason`: a 429's rate_limit_reason. Of files (`/files/…`) only: `slow` sends half
+        and then nothing more, `redirect` sends the client elsewhere.
         """
         as_page = status == 502 if html is None else html
         self._orders.append(
-            Fault(status, method, path, times, retry_after, as_page, cut, reset, hang, after, applied, reason)
+            Fault(
+                status=status,
+                method=method,
+                path=path,
+                times=times,
+                retry_after=retry_after,
+                html=as_page,
+                cut=cut,
+                reset=reset,
+                hang=hang,
+                after=after,
+                applied=applied,
+                reason=reason,
+                slow=slow,
+                redirect=redirect,
+            )
         )
 
     def random(self, rate: float, kinds: Sequence[int | str], seed: int = 0) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import quote, unquote
 
 from daemon.demo.wire import IdMaker, Json
 
@@ -110,7 +111,7 @@ class Normaliser:
         return {"type": kind, kind: value[kind]}
 
     def _hosted_url(self, name: str) -> str:
-        return f"{FILES_URL}/{self._space_id}/{self._ids.random()}/{name}"
+        return f"{FILES_URL}/{self._space_id}/{self._ids.random()}/{quote(name)}"
 
     def block_content(self, kind: str, given: Json) -> Json:
         """The body of a block of type `kind`, without its children; keys that are not known stay."""
@@ -137,7 +138,7 @@ class Normaliser:
 
 def _file_name(placed: Json | None) -> str:
     kind = (placed or {}).get("type", "")
-    return str((placed or {}).get(kind, {}).get("url", "file")).rsplit("/", 1)[-1]
+    return unquote(str((placed or {}).get(kind, {}).get("url", "file")).rsplit("/", 1)[-1])
 
 
 def _mention(mention: Json) -> tuple[Json, str]:

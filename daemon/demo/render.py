@@ -1,14 +1,12 @@
 """From the model to the JSON that Notion answers with, key for key as recorded."""
 
 import re
-import zlib
 from collections.abc import Iterable, Sequence
 from typing import Any
-from urllib.parse import quote
 
+from daemon.demo.files import SIGNED_SECONDS, Files
 from daemon.demo.habits import Habits
 from daemon.demo.model import Block, Database, DataSource, Page, PageVersion, Property, Ref
-from daemon.demo.normal import FILES_URL
 from daemon.demo.properties import empty_value, option_of, relation_target
 from daemon.demo.wire import (
     Json,
@@ -16,7 +14,6 @@ from daemon.demo.wire import (
     encode,
     encoded_property_id,
     floored,
-    from_ms,
     iso_offset,
     iso_z,
 )
@@ -24,7 +21,6 @@ from daemon.demo.workspace import Workspace
 
 MAX_REFERENCES = 25
 """Page objects hold this many references of a property; the rest is had from the property endpoint."""
-_SIGNED_SECONDS = 3600
 _STAMPS = ("created_time", "last_edited_time", "created_by", "last_edited_by")
 
 
@@ -36,8 +32,9 @@ def joined(parts: Iterable[bytes]) -> bytes:
 class Renderer:
     """Renders for one API version. Times and files follow the habits of the moment."""
 
-    def __init__(self, workspace: Workspace, habits: Habits, *, archived_key: bool) -> None:
+    def __init__(self, workspace: Workspace, habits: Habits, files: Files, *, archived_key: bool) -> None:
         self._workspace = workspace
+        self._files = files
         self._habits = habits
         self._archived_key = archived_key
         self._passing = False
@@ -345,9 +342,10 @@ class Renderer:
         url = part["file"]["url"]
         rotating = self._habits.rotating_urls
         signed_ms = self._workspace.now_ms() if rotating else 1_700_000_000_000
-        signature = self._workspace.ids.hex_digits(64) if rotating else f"{zlib.crc32(url.encode()):064x}"
-        expiry = iso_z(signed_ms + _SIGNED_SECONDS * 1000)
-        return {**part, "file": {"url": _signed(url, signed_ms, signature), "expiry_time": expiry}}
+        digits = self._workspace.ids.hex_digits(64) if rotating else None
+        expiry = iso_z(signed_ms + SIGNED_SECONDS * 1000)
+        signed = self._files.signed(url, signed_ms, digits)
+        return {**part, "file": {"url": signed, "expiry_time": expiry}}
 
 
 def _user(user_id: str) -> Json:
@@ -380,16 +378,3 @@ def _cut_mentions(items: list[Json]) -> list[Json]:
         if seen > MAX_REFERENCES:
             return items[:place]
     return items
-
-
-def _signed(url: str, ms: int, signature: str) -> str:
-    """The URL as S3 signs it. Addresses that are not Notion's storage are signed in the same way."""
-    moment = from_ms(ms)
-    day, second = moment.strftime("%Y%m%d"), moment.strftime("%Y%m%dT%H%M%SZ")
-    credential = quote(f"SANDBOX/{day}/us-west-2/s3/aws4_request", safe="")
-    base = url if url.startswith("http") else f"{FILES_URL}/{url}"
-    return (
-        f"{base}?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Content-Sha256=UNSIGNED-PAYLOAD"
-        f"&X-Amz-Credential={credential}&X-Amz-Date={second}&X-Amz-Expires={_SIGNED_SECONDS}"
-        f"&X-Amz-Signature={signature}&X-Amz-SignedHeaders=host&x-amz-checksum-mode=ENABLED&x-id=GetObject"
-    )

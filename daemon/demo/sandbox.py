@@ -2,8 +2,8 @@
 
 import asyncio
 import hmac
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, fields
 from email.utils import formatdate
 from math import ceil
@@ -20,6 +20,7 @@ from daemon.demo import reads, writes
 from daemon.demo.calls import OLD_VERSION, VERSIONS, Call
 from daemon.demo.errors import ApiError, rate_limited, validation_error
 from daemon.demo.faults import Fault, Faults
+from daemon.demo.files import Files, refusal
 from daemon.demo.habits import Habits
 from daemon.demo.listing import Listings
 from daemon.demo.render import Renderer
@@ -31,6 +32,8 @@ from daemon.demo.workspace import Workspace
 WINDOW_SECONDS = 60.0
 _KEPT_REQUESTS = 200_000
 _HTML = b"<html>\r\n<head><title>%d</title></head>\r\n<body><h1>%d</h1><hr>cloudflare</body>\r\n</html>\r\n"
+
+_S3_ERROR = '<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>Status%d</Code></Error>'
 
 Endpoint = Callable[[Call], bytes]
 Watcher = Callable[[str, str], Awaitable[None] | None]
@@ -106,7 +109,10 @@ class Sandbox:
         self._habits = habits or Habits()
         self.workspace = Workspace(self.clock, self.habits, seed)
         self.faults = Faults()
+        self.files = Files()
         self.requests: list[RequestRecord] = []
+        self.downloads: list[RequestRecord] = []
+        """The requests for files, which are none of the API's."""
         self.watchers: list[Watcher] = []
         """Called with method and path (without `/v1`) when a request has come, before it is answered: the
         answer shows what a watcher edits, and waits for one that is asynchronous."""
@@ -114,7 +120,7 @@ class Sandbox:
         self._token = token
         self._listings = Listings(self.workspace, self.habits, seed)
         self._renderers = {
-            version: Renderer(self.workspace, self.habits, archived_key=version == OLD_VERSION)
+            version: Renderer(self.workspace, self.habits, self.files, archived_key=version == OLD_VERSION)
             for version in VERSIONS
         }
         self._budget = _Budget()
@@ -130,9 +136,12 @@ class Sandbox:
         for part in fields(Habits):
             setattr(self._habits, part.name, getattr(habits, part.name))
 
-    def serve(self, host: str = "127.0.0.1", port: int = 0) -> AbstractAsyncContextManager[str]:
-        """Serve over HTTP inside the running loop; yields the base URL, without `/v1`."""
-        return serving(self.app, host, port)
+    @asynccontextmanager
+    async def serve(self, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[str]:
+        """Serve over HTTP inside the running loop, files too; yields the base URL, without `/v1`."""
+        async with serving(self.app, host, port) as url:
+            self.files.address = f"{url}/files"
+            yield url
 
     def subscribe(self, url: str) -> Subscription:
         """Tell an address of every edit from now on, when the subscription is told to deliver."""
@@ -151,6 +160,7 @@ class Sandbox:
         ]
         return [
             *made,
+            Route("/files/{path:path}", self._give_file, methods=["GET"]),
             Route(
                 "/{path:path}",
                 self._endpoint(_no_such_url),
@@ -191,6 +201,28 @@ class Sandbox:
         shown = _HTML % (status, status) if html else body
         made = _Cut(shown, status) if fault is not None and fault.cut else Response(shown, status)
         made.headers.update({**headers, **self._headers(request_id, html=html)})
+        return made
+
+    async def _give_file(self, request: Request) -> Response:
+        """A hosted file: whole, to whoever comes with a signature that has not expired."""
+        path, query = request.scope["raw_path"].decode("ascii"), dict(request.query_params)
+        fault = self.faults.take("GET", path)
+        denied = refusal(path, query, self.workspace.now_ms())
+        status = 0 if fault and (fault.reset or fault.hang) else 403 if denied else 200
+        if fault and not status:
+            made: Response = _Unanswered(fault, request)
+        elif fault and fault.redirect is not None:
+            status, made = 302, Response(status_code=302, headers={"location": fault.redirect})
+        elif fault and not (fault.cut or fault.slow):
+            status, made = fault.status, Response(_S3_ERROR % fault.status, fault.status)
+        elif denied:
+            made = Response(denied, 403, media_type="application/xml")
+        else:
+            kind = _Cut if fault and fault.cut else _Slow if fault else Response
+            file = self.files.find(path.removeprefix("/files"))
+            made = kind(file.content, 200, media_type=file.media_type)
+        at = self.clock.monotonic()
+        self.downloads.append(RequestRecord("GET", path, {**query}, None, status, at))
         return made
 
     def _headers(self, request_id: str, *, html: bool) -> dict[str, str]:
@@ -282,6 +314,17 @@ class _Cut(Response):
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         await send({"type": "http.response.body", "body": whole[: len(whole) // 2], "more_body": True})
         await _disconnect(scope)
+
+
+class _Slow(Response):
+    """An answer that promises its whole body, sends half, and then nothing more."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        whole = bytes(self.body)
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        await send({"type": "http.response.body", "body": whole[: len(whole) // 2], "more_body": True})
+        while (await receive())["type"] != "http.disconnect":
+            pass
 
 
 class _Unanswered(Response):

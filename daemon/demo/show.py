@@ -85,6 +85,7 @@ def _environment(url: str, sample: Sample, folder: str, port: int, secret: str) 
         "DATA_DIR": str(Path(folder)),
         "CRON_SECRET": secret,
         "PORT": str(port),
+        "PUBLIC_URL": f"http://localhost:{port}",
     }
 
 

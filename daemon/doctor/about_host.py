@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from daemon.assets.store import StoreError
 from daemon.config import KvSetting, Settings
 from daemon.doctor.findings import Finding, Level, sentence, span
 from daemon.kv.base import (
@@ -172,6 +173,38 @@ def site_told(known: Mapping[str, Any], *, now: float) -> Finding:
     ago = span(max(now - (known["failedAt"] or now), 0.0))
     what = f"The last call to REVALIDATE_URL, {ago} ago: {problem}. It was {told}; {count} tags and paths are owed."
     return Finding(Level.PROBLEM, "site", what, f"{known['hint']} The daemon goes on trying.")
+
+
+# Files --------------------------------------------------------------------------------------------------------
+
+_KEPT = {"local": "a folder of this daemon", "s3": "the bucket {bucket}", "blob": "Vercel Blob"}
+
+
+def files_off() -> Finding:
+    """Nothing is done about them."""
+    what = "Pages hold Notion's own links to its files, which die after an hour."
+    return Finding(
+        Level.NOTE, "files", what, "Set PUBLIC_URL, or a bucket, and they are copied: see docs/files.md."
+    )
+
+
+def files_led(settings: Settings) -> Finding:
+    """Nothing is copied."""
+    what = f"They are not copied: {settings.public_url}/assets leads readers to Notion's address of the hour."
+    return Finding(Level.OK, "files", what)
+
+
+def files_kept(settings: Settings) -> Finding:
+    """The store of copies answered. Whether it may be written shows with the first copy: nothing is changed here."""
+    setting = settings.assets
+    where = _KEPT[setting.store].format(bucket=setting.s3_bucket)
+    seen = "" if setting.store == "local" else " It answers and knows the credentials."
+    return Finding(Level.OK, "files", f"Copies of Notion's files go to {where}.{seen}")
+
+
+def files_refused(error: StoreError) -> Finding:
+    """What the store of copies says."""
+    return Finding(Level.PROBLEM, "files", error.cause, error.hint)
 
 
 # Port ---------------------------------------------------------------------------------------------------------

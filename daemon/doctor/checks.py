@@ -17,8 +17,10 @@ from sqlalchemy import Connection
 
 from daemon import revalidate
 from daemon.app import open_kv
+from daemon.assets.files import local_folder, open_store
+from daemon.assets.store import StoreError
 from daemon.clock import Clock
-from daemon.config import Settings, SourceSetting
+from daemon.config import NAMES, Settings, SourceSetting
 from daemon.doctor import about_host, about_notion, about_rules, about_webhooks
 from daemon.doctor.about_webhooks import WebhookFacts
 from daemon.doctor.findings import Finding, check_failed, not_checked
@@ -43,6 +45,10 @@ _NO_SUCH_THING = (NotionNotFound, NotionValidation)
 _NOTION = {"NOTION_TOKEN", "NOTION_API_KEY", "NOTION_BASE_URL", "NOTION_VERSION"}
 _LEDGER = {"LEDGER_DATABASE_URL", "DATA_DIR"}
 _PORT = {"HOST", "PORT"}
+_FILES = {name for name in NAMES if name.startswith(("ASSETS", "S3_"))} | {
+    "BLOB_READ_WRITE_TOKEN",
+    "PUBLIC_URL",
+}
 _STORE = {
     "KV_REST_API_URL",
     "KV_REST_API_TOKEN",
@@ -76,6 +82,7 @@ class Doctor:
             "store": self._check_store,
             "webhooks": self._check_webhooks,
             "site": self._check_site,
+            "files": self._check_files,
             "port": self._check_port,
         }
         for about, check in checks.items():
@@ -205,6 +212,30 @@ class Doctor:
         if self._settings.revalidate_url is None or self._told is None:
             return []
         return [about_host.site_told(self._told, now=self._clock.now().timestamp())]
+
+    # Files -----------------------------------------------------------------------------------------------------
+
+    async def _check_files(self) -> list[Finding]:
+        setting = self._settings.assets
+        if setting.mode == "off":
+            return [about_host.files_off()]
+        if self._wrong & _FILES:
+            return [not_checked("files")]
+        if setting.mode == "proxy":
+            return [about_host.files_led(self._settings)]
+        if setting.store == "local":
+            folder = local_folder(self._settings.data_dir)
+            reason = _refusal(folder)
+            if reason is not None:
+                return [about_host.folder_refuses("files", folder, reason)]
+        store = open_store(self._settings)
+        try:
+            await store.check()
+        except StoreError as error:
+            return [about_host.files_refused(error)]
+        finally:
+            await store.close()
+        return [about_host.files_kept(self._settings)]
 
     # Port ------------------------------------------------------------------------------------------------------
 

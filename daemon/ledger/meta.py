@@ -31,6 +31,7 @@ class Fact(StrEnum):
     ALARM = "alarm"
     CARDS_VERSION = "cards_version"
     UNPUBLISHING = "unpublishing"
+    FILES_KNOWN = "files_known"
 
 
 def get(db: Connection, fact: Fact) -> Any:

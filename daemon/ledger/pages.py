@@ -7,10 +7,11 @@ from typing import Any
 from sqlalchemy import Connection, and_, bindparam, case, exists, or_, select, update
 
 from daemon import jsontext
-from daemon.ledger import originals, records
+from daemon.ledger import assets, originals, records
 from daemon.ledger.ledger import chunks, upsert
 from daemon.ledger.links import link_row
-from daemon.ledger.tables import Copy, Database, Gone, Link, Original, Page, Snapshot
+from daemon.ledger.tables import AssetUse, Copy, Database, Gone, Link, Original, Page, Snapshot
+from daemon.notion.files import HostedFile
 from daemon.sync import plan
 from daemon.sync.plan import Evidence, Known, Priority, Sighting, Trust, Via
 
@@ -46,6 +47,8 @@ class StoredRead:
     shows: Sequence[str]
     copies: Mapping[str, bool]
     originals: Mapping[str, str]
+    files: Sequence[HostedFile] = ()
+    blocks_date: float = 0.0
 
 
 def note_sightings(
@@ -156,6 +159,7 @@ _BEFORE = select(
     exists().where(Link.parent_id == bindparam("page")).label("has_members"),
     exists().where(Copy.page_id == bindparam("page")).label("has_copies"),
     exists().where(Original.host_id == bindparam("page")).label("has_originals"),
+    exists().where(AssetUse.page_id == bindparam("page")).label("has_files"),
 ).where(Page.id == bindparam("page"))
 _UPDATE = update(Page).where(Page.id == bindparam("page"))
 _MEMBERS = select(Link.child_id).where(Link.parent_id == bindparam("page"), Link.missing.is_(None))
@@ -210,6 +214,8 @@ def store_read(
         absent = _store_children(db, read, trust, first=before.stamp is None)
     if read.copies or read.originals or before.has_copies or before.has_originals:
         originals.store_copies(db, read.page_id, read.copies, read.originals, read.newest_stamp, trust)
+    if read.files or before.has_files:
+        assets.store_uses(db, read.page_id, read.files, read.blocks_date)
     return absent or bool(read.copies) or any(child.kind == "database" for child in read.children)
 
 

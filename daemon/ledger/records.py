@@ -7,10 +7,11 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, bindparam, delete, func, or_, select, update
 
-from daemon.ledger import originals, publishing
+from daemon.ledger import assets, originals, publishing
 from daemon.ledger import sources as source_rows
 from daemon.ledger.ledger import chunks, upsert
 from daemon.ledger.tables import Copy, Gone, Link, Original, Page, Record, Snapshot
+from daemon.site.files import FileFacts
 from daemon.site.redirects import Former
 from daemon.site.slugs import Child, DatabaseFacts, PageFacts, SourceFacts
 from daemon.sync import plan
@@ -51,6 +52,8 @@ class SiteFacts:
     shown: set[str] = field(default_factory=set)
     slugs_before: dict[str, str] = field(default_factory=dict)
     former: dict[str, Former] = field(default_factory=dict)
+    files: dict[str, tuple[FileFacts, ...]] = field(default_factory=dict)
+    previous_files: assets.Previous = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +99,7 @@ def load_site(db: Connection) -> SiteFacts:
     listed = {row.id: row for row in source_rows.data_sources(db)}
     databases = source_rows.databases(db)
     rules = publishing.rules(db)
+    files, previous_files = assets.load(db)
     return SiteFacts(
         sources=[
             _source_facts(row, listed, source_pages, rules[row.name, row.ref])
@@ -110,6 +114,8 @@ def load_site(db: Connection) -> SiteFacts:
         shown=publishing.shown(db),
         slugs_before=publishing.slugs_before(db),
         former=publishing.former_slugs(db),
+        files=files,
+        previous_files=previous_files,
     )
 
 
@@ -232,6 +238,7 @@ def forget_pages(db: Connection, off_site: Iterable[str], notion_now: float) -> 
         db.execute(delete(Snapshot).where(Snapshot.page_id.in_(some)))
         db.execute(delete(Link).where(Link.parent_id.in_(some)))
         db.execute(delete(Copy).where(Copy.page_id.in_(some)))
+        assets.forget_uses(db, some)
         count += db.execute(delete(Page).where(Page.id.in_(some))).rowcount
     if count:
         lost = Original.host_id.is_(None)
@@ -383,6 +390,15 @@ def written_keys(db: Connection) -> set[str]:
     """The lists (indexes and database bundles) that the store holds."""
     question = select(Record.key).where(Record.kind != "page", Record.written.is_not(None))
     return {key for (key,) in db.execute(question)}
+
+
+def published_pages(db: Connection, pages: Iterable[str]) -> set[str]:
+    """Those of the pages that have a key in the store."""
+    found: set[str] = set()
+    for some in chunks(pages):
+        mine = (Record.kind == "page", Record.written.is_not(None), Record.owner_id.in_(some))
+        found |= {page for (page,) in db.execute(select(Record.owner_id).where(*mine))}
+    return found
 
 
 def written_any(db: Connection) -> bool:

@@ -6,6 +6,7 @@ Content lives in `snapshots`, away from `pages`, so that questions about every p
 from typing import Any
 
 from sqlalchemy import (
+    BigInteger,
     Dialect,
     Float,
     ForeignKey,
@@ -321,3 +322,69 @@ class WorkerRow(Base):
     standby: Mapped[bool] = mapped_column(default=False)
     seen_at: Mapped[float] = mapped_column(Float)
     beat_seconds: Mapped[float] = mapped_column(Float)
+
+
+class Asset(Base):
+    """A file that Notion hosts, at one place: a block, a property, a cover, an icon. Gone when nothing shows it.
+
+    `url`: as Notion gave it last, dead at `expires_at`. `digest`, `store`: its copy. `measured`: its copying, or only
+    the measuring of a picture, has ended well once. `refused`: no try with these settings will do better.
+    """
+
+    __tablename__ = "assets"
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    holder: Mapped[str] = mapped_column(Text)
+    path: Mapped[str] = mapped_column(Text)
+    kind: Mapped[str] = mapped_column(String(20))
+    url: Mapped[str] = mapped_column(Text)
+    expires_at: Mapped[float | None] = mapped_column(Float)
+    first_seen_at: Mapped[float] = mapped_column(Float)
+    digest: Mapped[str | None] = mapped_column(String(64))
+    store: Mapped[str | None] = mapped_column(String(250))
+    width: Mapped[int | None] = mapped_column(Integer)
+    height: Mapped[int | None] = mapped_column(Integer)
+    measured: Mapped[bool] = mapped_column(default=False)
+    refused: Mapped[bool] = mapped_column(default=False)
+    attempts: Mapped[int] = mapped_column(Integer, default=0)
+    next_try_at: Mapped[float | None] = mapped_column(Float)
+    problem: Mapped[str | None] = mapped_column(Text)
+    unused_since: Mapped[float | None] = mapped_column(Float)
+
+    __table_args__ = (
+        Index("assets_holder", "holder"),
+        Index("assets_path", "path"),
+        Index("assets_digest", "digest"),
+    )
+
+
+class AssetUse(Base):
+    """A page shows a file, as it was last read."""
+
+    __tablename__ = "asset_uses"
+    page_id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    asset_id: Mapped[str] = mapped_column(String(32), primary_key=True)
+
+    __table_args__ = (Index("asset_uses_asset", "asset_id"),)
+
+
+class AssetHold(Base):
+    """The value of a key names a file: as it was written last, and while a batch is under way as it may be then."""
+
+    __tablename__ = "asset_holds"
+    key: Mapped[str] = mapped_column(Text, primary_key=True)
+    asset_id: Mapped[str] = mapped_column(String(32), primary_key=True)
+
+    __table_args__ = (Index("asset_holds_asset", "asset_id"),)
+
+
+class StoredCopy(Base):
+    """The bytes of a file in a store, once, however many places show them. `url`: where readers reach them there."""
+
+    __tablename__ = "stored_copies"
+    digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    store: Mapped[str] = mapped_column(String(250), primary_key=True)
+    location: Mapped[str] = mapped_column(Text)
+    url: Mapped[str | None] = mapped_column(Text)
+    media_type: Mapped[str] = mapped_column(String(100))
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    stored_at: Mapped[float] = mapped_column(Float)

@@ -1,10 +1,11 @@
 """One page of the site: the value under `page:{slug}`, and what a tree of blocks tells of other pages."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from daemon.jsontext import content_hash, strip_noise
+from daemon.notion.files import HostedFile, relinked_block, relinked_page
 from daemon.notion.ids import normalize_id
 from daemon.notion.values import (
     LONG_TYPES,
@@ -18,6 +19,7 @@ from daemon.notion.values import (
     property_value,
     text_property,
 )
+from daemon.site.files import Shown
 from daemon.site.indexes import iso_ms
 from daemon.site.slugs import Child
 
@@ -63,14 +65,15 @@ def build_bundle(  # noqa: PLR0913 - everything that is known of one page comes 
     child_pages: Sequence[Mapping[str, Any]],
     titles: Mapping[str, str],
     synced_at: datetime,
+    files: Mapping[str, Shown] | None = None,
 ) -> JsonObject:
     """The value under `page:{slug}`.
 
     `blocks`: as read, with `__children`. `child_pages`: `{"id", "title", "slug"}` in reading order.
-    `titles`: the present titles of the pages that the tree's `child_page` blocks point to. Nothing passed
-    in is touched.
+    `titles`: the present titles of the pages that the tree's `child_page` blocks point to. `files`: what to show
+    of each file that Notion hosts, by its id (None: Notion's own addresses). Nothing passed in is touched.
     """
-    own = page_meta(page)
+    own = page_meta(relinked_page(page, _addresses(files)) if files else page)
     after_full_width = {"type": type, "parentSlug": parent_slug}
     meta: JsonObject = {"slug": slug}
     for name, value in own.items():
@@ -79,7 +82,7 @@ def build_bundle(  # noqa: PLR0913 - everything that is known of one page comes 
             meta.update(after_full_width)
     if child_pages:
         meta["childPages"] = [{"id": c["id"], "title": c["title"], "slug": c["slug"]} for c in child_pages]
-    return {"meta": meta, "blocks": _present(blocks, titles), "syncedAt": iso_ms(synced_at)}
+    return {"meta": meta, "blocks": _present(blocks, titles, files or {}), "syncedAt": iso_ms(synced_at)}
 
 
 def walk(blocks: Iterable[JsonObject], *, into_copies: bool = True) -> Iterator[JsonObject]:
@@ -162,7 +165,14 @@ def _is_original(block: JsonObject) -> bool:
     return block.get("type") == "synced_block" and not (block.get("synced_block") or {}).get("synced_from")
 
 
-def _present(blocks: Sequence[JsonObject], titles: Mapping[str, str]) -> list[JsonObject]:
+def _addresses(files: Mapping[str, Shown]) -> Callable[[HostedFile], str | None]:
+    """A file that nothing is known of has no address: better none than one that dies."""
+    return lambda file: files[file.id].url if file.id in files else None
+
+
+def _present(
+    blocks: Sequence[JsonObject], titles: Mapping[str, str], files: Mapping[str, Shown]
+) -> list[JsonObject]:
     """The tree as the site gets it: a copy where it differs, the very same objects elsewhere."""
     top: list[JsonObject] = []
     pending: list[tuple[Sequence[JsonObject], list[JsonObject]]] = [(blocks, top)]
@@ -170,6 +180,8 @@ def _present(blocks: Sequence[JsonObject], titles: Mapping[str, str]) -> list[Js
         given, made = pending.pop()
         for block in given:
             fresh = _present_block(block, titles)
+            if files:
+                fresh = _with_files(fresh, files)
             children = fresh.get("__children")
             if children:
                 below: list[JsonObject] = []
@@ -186,3 +198,17 @@ def _present_block(block: JsonObject, titles: Mapping[str, str]) -> JsonObject:
     if title is None:
         return block
     return {**block, "child_page": {**(block.get("child_page") or {}), "title": title}}
+
+
+def _with_files(block: JsonObject, files: Mapping[str, Shown]) -> JsonObject:
+    """A block with the addresses to show for its files; an image with its measures, where they are known."""
+    measures: list[dict[str, int]] = []
+
+    def resolve(file: HostedFile) -> str | None:
+        shown = files.get(file.id)
+        if shown is not None and shown.measures is not None and file.kind == "image":
+            measures.append(shown.measures)
+        return shown.url if shown is not None else None
+
+    linked = relinked_block(block, resolve)
+    return {**linked, "__image_meta": measures[0]} if measures else linked

@@ -15,6 +15,7 @@ from typing import Any
 from daemon.jsontext import content_hash
 from daemon.ledger.records import SiteFacts, Wanted
 from daemon.site.bundle import build_bundle
+from daemon.site.files import FileLinks, Shown
 from daemon.site.indexes import (
     BUNDLE_FIELDS,
     INDEX_FIELDS,
@@ -47,6 +48,10 @@ class Composition:
     wanted: dict[str, Wanted] = field(default_factory=dict)
     former: dict[str, Former] = field(default_factory=dict)
     redirects: dict[str, dict[str, str]] = field(default_factory=dict)
+    links: FileLinks = field(default_factory=FileLinks)
+    held: frozenset[str] = frozenset()
+    """Pages that wait for copies of new files; `unborn`: those of them that have no key yet, and are listed nowhere."""
+    unborn: frozenset[str] = frozenset()
 
     def is_of(self, now: float) -> bool:
         """Whether no date has come since it was worked out, and the clock was not set back."""
@@ -54,9 +59,10 @@ class Composition:
         return now > self.made_at - CLOCK_JITTER_SECONDS and (due is None or now < due)
 
     def is_published(self, page_id: str) -> bool:
-        """Whether a page has its key: it has a settled slug and was read whole at least once."""
+        """Whether a page has its key: it has a settled slug, was read whole at least once, and waits for nothing."""
         place = self.layout.places.get(page_id)
-        return place is not None and place.settled and page_id in self.facts.reads
+        is_ready = page_id in self.facts.reads and page_id not in self.unborn
+        return place is not None and place.settled and is_ready
 
     @cached_property
     def counts(self) -> dict[str, int]:
@@ -102,7 +108,32 @@ class Composition:
     def listed(self, pages: Iterable[str]) -> list[tuple[str, str, dict[str, Any]]]:
         """(slug, page id, card) of the published ones among these pages, for an index or a database bundle."""
         published = (page for page in dict.fromkeys(pages) if self.is_published(page))
-        return [(self.layout.places[page].slug, page, self.facts.cards[page]) for page in published]
+        return [(self.layout.places[page].slug, page, self._card(page)) for page in published]
+
+    def shown_files(self, page_id: str) -> dict[str, Shown]:
+        """What a page's bundle holds of each file that Notion hosts, by its id."""
+        if self.links.mode == "off":
+            return {}
+        previous = self.facts.previous_files
+        files = self.facts.files.get(page_id, ())
+        return {file.id: self.links.shown(file, previous.get((file.holder, file.kind))) for file in files}
+
+    def files_named(self, kind: str, owner_id: str) -> set[str]:
+        """The files that the value of a key names: of a page all of its own, of a list its members' covers."""
+        if kind == "page":
+            return {shown.source_id for shown in self.shown_files(owner_id).values() if shown.url}
+        members = self.members(owner_id) if kind == "index" else self.rows_of(owner_id)
+        covers = (self._cover(page) for page in members if self.is_published(page))
+        return {shown.source_id for shown in covers if shown is not None and shown.url}
+
+    def _cover(self, page_id: str) -> Shown | None:
+        files = self.facts.files.get(page_id, ()) if self.links.mode != "off" else ()
+        cover = next((file for file in files if file.kind == "cover"), None)
+        return self.shown_files(page_id)[cover.id] if cover is not None else None
+
+    def _card(self, page_id: str) -> dict[str, Any]:
+        card, cover = self.facts.cards[page_id], self._cover(page_id)
+        return card if cover is None else {**card, "cover": cover.url}
 
     def members(self, name: str) -> list[str]:
         """The rows of a source, or its page. A retired source counts only where no configured one has its name."""
@@ -140,6 +171,7 @@ class Composition:
             child_pages=self.child_pages(page["id"]),
             titles=self.titles(page["id"]),
             synced_at=now,
+            files=self.shown_files(page["id"]),
         )
 
     def render_list(self, kind: str, owner_id: str, now: datetime) -> dict[str, Any]:
@@ -153,15 +185,28 @@ class Composition:
         return str(self.facts.cards[page_id].get("title") or "")
 
 
-def compose(facts: SiteFacts, written_keys: Iterable[str], now: float) -> Composition:
+def held_pages(facts: SiteFacts, links: FileLinks, notion_now: float) -> frozenset[str]:
+    """Pages that wait for copies of new files."""
+    return frozenset(page for page, files in facts.files.items() if links.holds_back(files, notion_now))
+
+
+def compose(
+    facts: SiteFacts,
+    written_keys: Iterable[str],
+    now: float,
+    links: FileLinks | None = None,
+    held: frozenset[str] = frozenset(),
+    unborn: frozenset[str] = frozenset(),
+) -> Composition:
     """The keys there should be now (unix seconds, Notion's clock).
 
-    `written_keys`: lists among them are kept up to date even while rows are unread.
+    `written_keys`: lists among them are kept up to date even while rows are unread. `held`, `unborn`: pages that wait
+    for copies of their files.
     """
     seen = judge(facts.sources, facts.rows, facts.cards, facts.shown, now)
-    held = {page: one.source for page, one in seen.held.items()}
-    layout = lay_out(facts.sources, facts.rows, facts.databases, facts.pages, held, seen.kept_out)
-    site = Composition(facts, layout, seen, now)
+    kept_back = {page: one.source for page, one in seen.held.items()}
+    layout = lay_out(facts.sources, facts.rows, facts.databases, facts.pages, kept_back, seen.kept_out)
+    site = Composition(facts, layout, seen, now, links=links or FileLinks(), held=held, unborn=unborn)
     written = set(written_keys)
     for page_id, place in site.layout.places.items():
         if site.is_published(page_id):
@@ -178,12 +223,15 @@ def compose(facts: SiteFacts, written_keys: Iterable[str], now: float) -> Compos
 def _page_hash(site: Composition, place: Place) -> str:
     read = site.facts.reads[place.id]
     own = [read.content_hash, read.stamp, place.slug, place.type, place.parent_slug]
-    return content_hash([*own, site.child_pages(place.id), sorted(site.titles(place.id).items())])
+    parts: list[Any] = [*own, site.child_pages(place.id), sorted(site.titles(place.id).items())]
+    if files := site.shown_files(place.id):
+        parts.append([[each, shown.url, shown.measures] for each, shown in sorted(files.items())])
+    return content_hash(parts)
 
 
 def _want_index(site: Composition, name: str, listed: bool, written: set[str]) -> None:
     key, pages = key_index(name), site.members(name)
-    if key not in site.wanted and (key in written or (listed and _all_read(site.facts, pages))):
+    if key not in site.wanted and (key in written or (listed and _all_there(site, pages))):
         site.wanted[key] = Wanted("index", name, 0, _list_hash(site, pages, INDEX_FIELDS))
 
 
@@ -192,7 +240,7 @@ def _want_database(site: Composition, database_id: str, written: set[str]) -> No
     if database is None or not database.data_source_ids:
         return
     rows = site.rows_of(database_id)
-    if key in written or (database.listed and _all_read(site.facts, rows)):
+    if key in written or (database.listed and _all_there(site, rows)):
         name = site.facts.database_names.get(database_id, "")
         level = site.layout.places[site.layout.databases[database_id]].level + 1
         site.wanted[key] = Wanted("database", database_id, level, _list_hash(site, rows, BUNDLE_FIELDS, name))
@@ -220,5 +268,7 @@ def _rows(facts: SiteFacts, data_source_ids: Iterable[str]) -> list[str]:
     return [row for ds in data_source_ids for row in facts.rows.get(ds, ()) if row in facts.pages]
 
 
-def _all_read(facts: SiteFacts, pages: Iterable[str]) -> bool:
-    return all(facts.pages[page].listed or facts.pages[page].stuck for page in pages if page in facts.pages)
+def _all_there(site: Composition, pages: Sequence[str]) -> bool:
+    known = site.facts.pages
+    is_read = all(known[page].listed or known[page].stuck for page in pages if page in known)
+    return is_read and site.unborn.isdisjoint(pages)

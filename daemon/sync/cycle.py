@@ -7,6 +7,7 @@ many cycles work off, and an edit never waits for it.
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -21,11 +22,12 @@ from daemon.ledger.ledger import Ledger
 from daemon.ledger.meta import Fact
 from daemon.notion.api import NotionApi
 from daemon.notion.errors import NotionError
-from daemon.sync.compose import Composition, compose
+from daemon.site.files import FileLinks
+from daemon.sync.compose import Composition, compose, held_pages
 from daemon.sync.evidence import Inquiry
 from daemon.sync.feeds import STOPS_THE_RUN, Feeds
 from daemon.sync.plan import Trust
-from daemon.sync.publish import Published, Publisher, Standing
+from daemon.sync.publish import Published, Publisher, Standing, writable
 from daemon.sync.reader import Reader, Tally
 from daemon.sync.rulebook import Rulebook
 from daemon.sync.sweep import Sweep
@@ -105,6 +107,10 @@ class Cycle:
         self.site: Composition | None = None
         self.rulebook = Rulebook(api, ledger, self.feeds)
         self.sweep = Sweep(api, ledger, trust, self.feeds, self.inquiry, whereabouts, self.rulebook)
+        self.links = FileLinks()
+        """Which addresses bundles hold for the files that Notion hosts."""
+        self.on_files: Callable[[], None] = lambda: None
+        """Called when there may be files to copy."""
         self.store_check = StoreCheck(kv, ledger, self.publisher, clock)
         self.notion_check = NotionCheck(api, ledger, trust, self.feeds, whereabouts)
         self.changed = True
@@ -187,6 +193,9 @@ class Cycle:
         while self._clock.monotonic() < deadline and self.reader.stopped_by is None and not hurry.done():
             self._nudged = nudged = asyncio.get_running_loop().create_future()
             await self.reader.top_up()
+            if self.reader.found_files:
+                self.reader.found_files = False
+                self.on_files()
             self._inquire()
             tasks: set[asyncio.Task[Any]] = {
                 *self.reader.tasks,
@@ -225,7 +234,8 @@ class Cycle:
         summary.read, summary.failed = tally.read, tally.failed
         now = self._api.notion_now()
         site = self.site
-        if site is None or self.changed or summary.found or tally.is_news or not site.is_of(now):
+        is_old = site is None or bool(site.held) or not site.is_of(now)
+        if site is None or is_old or self.changed or summary.found or tally.is_news:
             self.changed = False
             fresh, summary.removed = await self._ledger.call(self.compose, self._not_before(site, now))
             self.site = site = fresh
@@ -233,16 +243,18 @@ class Cycle:
         if self.publisher.is_unsearched and await self._is_all_there():
             # What is to go is deleted by the next cycle, together with what tells where it went.
             self.changed = bool(await self.publisher.find_leftovers(site)) or self.changed
+        self.on_files()
         left = await self._ledger.call(work.backlog, now)
         summary.due = left.due
         summary.pending = await self._ledger.call(records.pending_count)
         summary.problem = summary.problem or self.publisher.problem
 
-    @staticmethod
-    def compose(db: Connection, notion_now: float) -> tuple[Composition, int]:
+    def compose(self, db: Connection, notion_now: float) -> tuple[Composition, int]:
         """Work out the site from the ledger and keep what should be; forget pages that have no place any more."""
         facts = records.load_site(db)
-        site = compose(facts, records.written_keys(db), notion_now)
+        held = held_pages(facts, self.links, notion_now)
+        unborn = held - records.published_pages(db, held)
+        site = compose(facts, records.written_keys(db), notion_now, self.links, held, unborn)
         places, hidden = site.layout.places, site.layout.hidden
         publishing.keep_shown(db, places, hidden)
         publishing.keep_refused(db, site.visibility.refused)
@@ -254,6 +266,10 @@ class Cycle:
         removed = records.forget_pages(db, gone, notion_now)
         sources.forget_unused(db)
         return site, removed
+
+    def note_change(self) -> None:
+        """The ledger says something new about the site."""
+        self.changed = True
 
     def _note(self, summary: Summary, published: Published) -> None:
         self.changed = self.changed or published.is_outdated
@@ -270,7 +286,8 @@ class Cycle:
 
     def compose_only(self, db: Connection) -> Composition:
         """The site as the ledger has it, for looking at: nothing is changed."""
-        return compose(records.load_site(db), records.written_keys(db), self._api.notion_now())
+        now = self._api.notion_now()
+        return compose(records.load_site(db), records.written_keys(db), now, self.links)
 
     async def start(self) -> None:
         """Before the first cycle: find out whether the store is the one that the ledger wrote."""
@@ -345,7 +362,7 @@ class Cycle:
 
         def question(db: Connection) -> bool:
             left = work.due(db, self._api.notion_now(), 1, only=only)
-            return not left and not records.pending(db, self._clock.now().timestamp())
+            return not left and not self._writable(db)
 
         return not self.reader.in_flight and self._inquiring is None and await self._ledger.call(question)
 
@@ -367,8 +384,17 @@ class Cycle:
 
     async def is_published(self) -> bool:
         """Whether the store holds what the ledger says it should, but for what the store refuses."""
-        now = self._clock.now().timestamp()
-        return not self.changed and not await self._ledger.call(records.pending, now)
+        return not self.changed and not await self._ledger.call(self._writable)
+
+    def _writable(self, db: Connection) -> bool:
+        """Whether there is a key to write now: some wait for the copies of their files."""
+        rows = records.pending(db, self._clock.now().timestamp())
+        return bool(rows if self.site is None else writable(self.site, rows))
+
+    @property
+    def waits_for_files(self) -> bool:
+        """Whether pages wait to be published until their new files are copied."""
+        return self.site is not None and bool(self.site.held)
 
     async def shortfall(self, *, reading: bool = True) -> str | None:
         """Why the site is not in step although nothing more can be done now, for people; None: it is.
@@ -415,6 +441,8 @@ class Cycle:
         def question(db: Connection) -> bool:
             if meta.get(db, Fact.FIRST_SYNC_AT) is not None:
                 return True
+            if self.waits_for_files:
+                return False
             listed = all(row.listed_date is not None or row.attempts for row in sources.data_sources(db))
             known = all(
                 row.kind is not None or row.attempts for row in sources.sources(db) if not row.retired

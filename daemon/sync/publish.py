@@ -31,7 +31,7 @@ from daemon.kv.base import (
     Owner,
     Write,
 )
-from daemon.ledger import meta, owed, publishing, records
+from daemon.ledger import assets, meta, owed, publishing, records
 from daemon.ledger.ledger import Ledger, LedgerError, chunks
 from daemon.ledger.meta import Fact
 from daemon.ledger.records import Pending, ReadFacts
@@ -84,6 +84,8 @@ class _Item:
     row: Pending
     write: Write
     page_type: str | None = None
+    files: frozenset[str] = frozenset()
+    """The hosted files that the value names."""
 
     @property
     def digest(self) -> str | None:
@@ -292,7 +294,7 @@ class Publisher:
     ) -> None:
         now = self._clock.now().timestamp()
         try:
-            groups = list(grouped(await self._ledger.call(records.pending, now)))
+            groups = writable(site, await self._ledger.call(records.pending, now))
             if deletions_only:
                 groups = [group for group in groups if all(row.wanted is None for row in group)]
             if groups and await self.may_write():
@@ -326,7 +328,7 @@ class Publisher:
         """Apply groups as one batch; if the store refuses it for its size, each group alone."""
         items = [item for group in groups for item in group]
         # Before it is sent: killed, or left without an answer, we would not know whether the store took it.
-        await self._ledger.call(records.begin_write, [item.row.key for item in items])
+        await self._ledger.call(_begin, items)
         try:
             if not await self._apply([item.write for item in items]):
                 return
@@ -352,6 +354,7 @@ class Publisher:
         self._owe(db, [item.row.key for item in items])
         marks = [(item.row, item.digest) for item in items]
         records.mark_written(db, marks, self._clock.now().timestamp())
+        assets.hold_only(db, {item.row.key: item.files for item in items})
 
     def _owe(self, db: Connection, keys: Sequence[str]) -> None:
         if self.site_paths is not None:
@@ -452,7 +455,8 @@ class Publisher:
                 return []
             shows_page = row.kind == "page" and value is not None
             page_type = site.layout.places[row.owner_id].type if shows_page else None
-            items.append(_Item(row, Write(row.key, value), page_type))
+            files = frozenset() if value is None else frozenset(site.files_named(row.kind, row.owner_id))
+            items.append(_Item(row, Write(row.key, value), page_type, files))
         return items
 
     def _value(self, site: Composition, row: Pending, content: dict[str, tuple[str, bytes]]) -> str | None:
@@ -493,6 +497,11 @@ class Publisher:
             hint=error.hint,
             next_try_in_seconds=round(wait, 1),
         )
+
+
+def _begin(db: Connection, items: Sequence[_Item]) -> None:
+    records.begin_write(db, [item.row.key for item in items])
+    assets.hold(db, {item.row.key: item.files for item in items if item.files})
 
 
 def _fresh_token(now: float) -> int:
@@ -549,6 +558,15 @@ def _place(key: str) -> str:
     """A page's key, and that of a redirect from its slug, are one place: only one of the two is ever there."""
     slug = slug_of_redirect(key)
     return key if slug is None else key_page(slug)
+
+
+def writable(site: Composition, rows: Iterable[Pending]) -> list[list[Pending]]:
+    """The groups to write now. Those with a page that waits for copies of its files wait with it."""
+    return [group for group in grouped(rows) if not any(_is_held(site, row) for row in group)]
+
+
+def _is_held(site: Composition, row: Pending) -> bool:
+    return row.owner_id in site.held and row.kind == "page" and row.wanted is not None
 
 
 def _urgency(group: Sequence[Pending]) -> tuple[int, bool, str]:

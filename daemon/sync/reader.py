@@ -86,6 +86,8 @@ class Reader:
         self.stopped_by: NotionError | LedgerError | None = None
         self.wants_inquiry = False
         """Whether something was found that only `Inquiry` or `Feeds` can look into."""
+        self.found_files = False
+        """Whether a page was read that shows files which Notion hosts."""
         self.on_progress: Callable[[], None] = lambda: None
 
     @property
@@ -232,6 +234,7 @@ class Reader:
         )
         self.wants_inquiry = self.wants_inquiry or changed
         self._unanswered = 0
+        self.found_files = self.found_files or bool(read.files)
         self.tally.read += 1
         self.last_progress = self._clock.monotonic()
 

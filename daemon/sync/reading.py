@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from typing import Any
 
-from daemon.jsontext import content_hash, pack, strip_noise
+from daemon.jsontext import content_hash, encode, packed, strip_noise
 from daemon.ledger.pages import ChildPointer, StoredRead
+from daemon.notion.files import MARKS, hosted_files
 from daemon.notion.tree import Block, Tree, copied_from
 from daemon.site.bundle import listing_hash, page_meta
 from daemon.site.indexes import card
@@ -26,6 +27,8 @@ def stored_read(
     survey.blocks(tree.blocks)
     newest = newest_stamp(stamp, survey.stamps)
     meta = page_meta(strip_noise(page))
+    content = encode({"page": page, "blocks": tree.blocks})
+    has_files = any(mark in content for mark in MARKS)
     told = trust.by_get(newest, date) if by_get else trust.by_listing(instant(stamp), date)
     return StoredRead(
         page_id=page["id"],
@@ -35,7 +38,7 @@ def stored_read(
         by_get=by_get,
         trusted=told and trust.by_get(newest, blocks_date),
         cost_requests=tree.requests + by_get,
-        snapshot=pack({"page": page, "blocks": tree.blocks}),
+        snapshot=packed(content),
         content_hash=content_hash({"meta": meta, "blocks": tree.blocks}),
         read_hash=listing_hash(page, meta),
         card=card(page),
@@ -43,6 +46,8 @@ def stored_read(
         shows=sorted(survey.shown - {child.id for child in survey.children}),
         copies=tree.copies,
         originals=survey.originals,
+        files=hosted_files(page, tree.blocks) if has_files else (),
+        blocks_date=blocks_date,
     )
 
 

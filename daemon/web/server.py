@@ -20,6 +20,7 @@ from daemon.kv.embedded import EmbeddedKV
 from daemon.kv.rest import kv_routes
 from daemon.kv.token import embedded_kv_token
 from daemon.web.answers import http_error
+from daemon.web.assets import asset_routes
 from daemon.web.connection import MAX_HEADER_BYTES, Connection
 from daemon.web.guard import Guard
 from daemon.web.health import health_answer, health_routes
@@ -76,7 +77,7 @@ class Server:
 def application(parts: Parts) -> Starlette:
     """Everything that is served, as one ASGI application."""
     routes: list[BaseRoute] = [*status_page_routes(parts), *health_routes(parts), *metrics_routes(parts)]
-    routes += [*sync_routes(parts), *job_routes(parts), *webhook_routes(parts)]
+    routes += [*sync_routes(parts), *job_routes(parts), *webhook_routes(parts), *asset_routes(parts)]
     if isinstance(parts.kv, EmbeddedKV):
         token = embedded_kv_token(parts.settings)
         log.register_secret(token)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from daemon.demo.normal import FILES_URL
 from daemon.demo.workspace import Workspace
 from tests.support.world import World
 
@@ -345,7 +346,9 @@ def _address(looks: Json | None) -> str | None:
 
 
 def _unsigned(address: str | None) -> str | None:
-    return address.split("?")[0] if address else None
+    """Without its signature; a hosted file lies at the sandbox's own address while that serves."""
+    bare = address.split("?")[0] if address else None
+    return re.sub(r"^http://127\.0\.0\.1:\d+/files", FILES_URL, bare) if bare else None
 
 
 def plain_runs(content: Json) -> list[str]:

@@ -47,6 +47,7 @@ def build_view(status: Mapping[str, Any], now: datetime) -> dict[str, Any]:
         "tiles": tiles(status),
         "types": types(status["counts"]),
         "store": store(status.get("store", {})),
+        "files": files(status.get("files", {})),
         "warnings": status.get("warnings", []),
     }
 
@@ -153,6 +154,18 @@ def caller(origin: str) -> str:
     return {"http": "a call", "trigger": "a trigger", "qstash": "QStash", "cron": "FULL_SYNC_CRON"}.get(
         origin, f"a {origin}"
     )
+
+
+def files(facts: Mapping[str, Any]) -> str:
+    """What became of the files that Notion hosts, in a sentence."""
+    if facts.get("mode", "off") == "off":
+        return "Files keep Notion’s own links, which die after an hour."
+    done = "copied" if facts["mode"] == "mirror" else "measured"
+    counted = [f"{facts['copied']:,} {done}"]
+    for name, words in (("waiting", "waiting"), ("failed", "failed"), ("refused", "not to be copied")):
+        if facts[name]:
+            counted.append(f"{facts[name]:,} {words}")
+    return f"Files: {', '.join(counted)}."
 
 
 def plural(count: int, noun: str) -> str:
