@@ -137,6 +137,8 @@ def paths(routes: Iterable[BaseRoute], prefix: str = "") -> Iterator[tuple[str, 
             yield prefix + route.path, frozenset(route.methods or ())
         elif isinstance(route, Mount):
             yield from paths(route.routes, prefix + route.path)
+            if not route.routes:  # files, or an application that does not tell
+                yield f"{prefix}{route.path}/{{path:path}}", frozenset(("GET", "HEAD"))
         else:
             raise AssertionError(f"a kind of route that is not tried: {route!r}")
 
