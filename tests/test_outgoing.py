@@ -62,9 +62,10 @@ async def test_an_answer_that_does_not_end_is_left_and_counts_by_its_status() ->
 
 async def test_an_answer_that_drips_ends_at_the_deadline() -> None:
     """One byte now and then keeps every timeout of a single read away. Fails without a deadline for the whole call."""
-    async with answering("200 OK", b"x", pause_seconds=0.02) as (url, _), outgoing(0.2) as door:
-        reply = await door.post(url, b"{}")
-        assert reply.status is None and reply.problem == "no answer within 0.2 s" and reply.is_too_much
+    async with answering("200 OK", b"x", pause_seconds=0.005) as (url, _), outgoing(0.7) as door:
+        async with asyncio.timeout(4.0):
+            reply = await door.post(url, b"{}")
+        assert reply.status is None and reply.problem == "no answer within 0.7 s" and reply.is_too_much
 
 
 @pytest.mark.parametrize(
