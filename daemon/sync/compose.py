@@ -120,6 +120,8 @@ class Composition:
 
     def files_named(self, kind: str, owner_id: str) -> set[str]:
         """The files that the value of a key names: of a page all of its own, of a list its members' covers."""
+        if kind == "redirect":
+            return set()
         if kind == "page":
             return {shown.source_id for shown in self.shown_files(owner_id).values() if shown.url}
         members = self.members(owner_id) if kind == "index" else self.rows_of(owner_id)
