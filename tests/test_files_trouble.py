@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from daemon.assets.copier import MOST_AT_ONCE
 from daemon.status import full
 from daemon.web.assets import LED_FOR_SECONDS
-from tests.support.gallery import HOUR, Gallery, a_gallery
+from tests.support.gallery import HOUR, Gallery, a_gallery, until
 from tests.support.liar import Liar, a_liar
 
 
@@ -159,3 +160,25 @@ def _lying(liar: Liar, path: str) -> dict[str, Any]:
 def _moment(text: str) -> float:
 
     return datetime.fromisoformat(text).timestamp()
+
+
+async def test_a_few_at_once(tmp_path: Path) -> None:
+    """Ten files whose host hangs: four are asked for, the others wait for a place.
+
+    Fails without `MOST_AT_ONCE`.
+    """
+    async with a_gallery(tmp_path) as gallery:
+        page = gallery.add("One")
+        for number in range(10):
+            gallery.put_image(page, f"{number}.png")
+        gallery.sandbox.faults.add(path="/files/", hang=True, times=10)
+        await gallery.cycle()
+        await until(lambda: len(gallery.downloads) == MOST_AT_ONCE)
+        for _ in range(5):
+            await gallery.cycle(look=False)
+        assert len(gallery.downloads) == MOST_AT_ONCE
+        gallery.sandbox.faults.clear()
+        await gallery.kill()
+        await gallery.start()
+        await gallery.publish()
+        assert (await gallery.counts())["copied"] == 10

@@ -16,7 +16,7 @@ import structlog
 
 from daemon.assets.hosts import FileHosts, ForbiddenHostError, file_connections
 from daemon.assets.room import Room
-from daemon.notion.files import file_name
+from daemon.notion.files import file_name, plain
 from daemon.site.media import SVG, media_type
 
 log = structlog.get_logger(__name__)
@@ -142,6 +142,7 @@ class Fetcher:
     @asynccontextmanager
     async def _answer(self, url: str, headers: dict[str, str]) -> AsyncIterator[httpcore.Response]:
         """The good answer at the end of however many redirects, its body still to come."""
+        url = plain(url)
         self._hosts.check_first(url)
         for _ in range(MOST_REDIRECTS + 1):
             async with self._pool.stream(

@@ -21,7 +21,7 @@ from daemon.ledger import assets
 from daemon.ledger.assets import AssetRow, Copied
 from daemon.ledger.ledger import LedgerError
 from daemon.notion.errors import NotionError
-from daemon.notion.files import file_name
+from daemon.notion.files import file_name, plain
 from daemon.site.media import DOWNLOAD, SVG, disposition, is_passive
 from daemon.status import Parts
 from daemon.web.answers import error_answer
@@ -139,7 +139,7 @@ class Assets:
 
 def _led(url: str) -> Response:
     """A redirect that only this reader may remember, and not for long."""
-    headers = {**_OPEN_TO_ALL, "Location": url, "Cache-Control": f"private, max-age={LED_FOR_SECONDS}"}
+    headers = {**_OPEN_TO_ALL, "Location": plain(url), "Cache-Control": f"private, max-age={LED_FOR_SECONDS}"}
     return Response(status_code=302, headers=headers)
 
 
