@@ -153,3 +153,23 @@ async def test_a_copy_that_the_folder_lost_is_made_again(tmp_path: Path) -> None
             assert led.status_code == 302
             await gallery.publish()
             assert (await gallery.http.get(url)).content == CONTENT
+
+
+async def test_a_page_that_is_not_published_keeps_its_files_to_itself(tmp_path: Path) -> None:
+    """Read and copied, but with no key that names it: 404, until there is one.
+
+    Fails when a copy is served to whoever has its id.
+    """
+    async with a_gallery(tmp_path) as gallery:
+        gallery.put_image(gallery.add("One"), "photo.png")
+        gallery.app.cycle.publisher.may_claim = lambda: False
+        await gallery.cycle()
+        await gallery.app.files.copier.drain()
+        await gallery.cycle(look=False)
+        assert gallery.app.cycle.site is not None and len(gallery.copies()) == 1
+        ((file,),) = gallery.app.cycle.site.facts.files.values()
+        address = f"{gallery.url}/assets/{file.id}"
+        assert (await gallery.http.get(address)).status_code == 404
+        gallery.app.cycle.publisher.may_claim = lambda: True
+        await gallery.publish()
+        assert (await gallery.http.get(address)).status_code == 200

@@ -15,6 +15,7 @@ import httpcore
 import httpx
 
 from daemon.config_rules import is_notion
+from daemon.notion.files import plain
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _EMBEDDING = ipaddress.ip_network("64:ff9b::/96")
@@ -37,7 +38,7 @@ class FileHosts:
 
     def check_redirect(self, origin: str, location: str) -> str:
         """Where a redirect from `origin` leads. Raises ForbiddenHostError: an own host leads only to itself."""
-        target = urljoin(origin, location)
+        target = plain(urljoin(origin, location))
         parts = _split(target)
         if parts.hostname == self.own_host and parts.netloc != urlsplit(origin).netloc:
             raise ForbiddenHostError("it redirects to another port of the API's own host")

@@ -19,6 +19,8 @@ from daemon.site.media import elsewhere
 YEAR_SECONDS = 31_536_000
 IMMUTABLE = f"public, max-age={YEAR_SECONDS}, immutable"
 BLOB_API_VERSION = "12"
+UPLOAD_SECONDS = 300.0
+"""How long one file may take on its way into a store."""
 _TIMEOUT = httpx.Timeout(60.0, connect=10.0)
 
 
@@ -45,7 +47,10 @@ class Remote:
         opened = await asyncio.to_thread(file.file.open, "rb")
         try:
             sized = {**headers, "Content-Length": str(file.size_bytes)}
-            return await self.send(method, url, content=_read(opened), headers=sized)
+            async with asyncio.timeout(UPLOAD_SECONDS):
+                return await self.send(method, url, content=_read(opened), headers=sized)
+        except TimeoutError:
+            raise StoreError(f"{self.name} did not take a file in {UPLOAD_SECONDS:g} s.", self.hint) from None
         finally:
             opened.close()
 

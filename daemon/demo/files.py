@@ -27,6 +27,10 @@ class Stored:
     media_type: str
 
 
+PUBLIC_URL = "https://s3-us-west-2.amazonaws.com/public.notion-static.com"
+"""Where Notion keeps custom emoji: anybody may have them, and their addresses stay."""
+
+
 class Files:
     """Every hosted file of one workspace, by its path. What nobody stored is made from its name."""
 
@@ -45,6 +49,12 @@ class Files:
     def find(self, path: str) -> Stored:
         """The file at a path."""
         return self._stored.get(path) or self.make(path)
+
+    def public(self, url: str) -> str:
+        """The address of a custom emoji, at the sandbox itself while that serves."""
+        if self.address == FILES_URL or not url.startswith(f"{PUBLIC_URL}/"):
+            return url
+        return f"{self.address}/public{url.removeprefix(PUBLIC_URL)}"
 
     def signed(self, url: str, ms: int, digits: str | None) -> str:
         """The URL as S3 signs it, with `digits` at random in it (None: always the same). Others are signed alike."""

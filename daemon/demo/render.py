@@ -315,12 +315,21 @@ class Renderer:
                 "mention": {"type": kind, kind: person},
                 "plain_text": f"@{person.get('name', '')}",
             }
+        if kind == "custom_emoji":
+            return {**item, "mention": self._emoji(item["mention"])}
         if kind not in ("page", "database"):
             return item
         self._passing = True
         href = self._habits.page_url_base + target["id"].replace("-", "")
         words = self._workspace.title_of(target["id"]) if self._workspace.readable(target["id"]) else ""
         return {**item, "plain_text": words or "Untitled", "href": href}
+
+    def _emoji(self, part: Json) -> Json:
+        self._passing = True
+        told = part["custom_emoji"]
+        if "url" not in told:
+            return part
+        return {**part, "custom_emoji": {**told, "url": self._files.public(told["url"])}}
 
     def _person(self, user_id: str) -> Json:
         return self._workspace.users.get(user_id) or _user(user_id)
@@ -336,6 +345,8 @@ class Renderer:
 
     def _file(self, part: Json | None) -> Json | None:
         """A file, icon or cover; one that Notion keeps gets a signed URL."""
+        if part is not None and part.get("type") == "custom_emoji":
+            return self._emoji(part)
         if part is None or part.get("type") != "file":
             return part
         self._passing = True

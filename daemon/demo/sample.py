@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from daemon.demo import blocks as b
+from daemon.demo.files import PUBLIC_URL
 from daemon.demo.sample_guide import style_guide
 from daemon.demo.sample_pages import (
     COURSE,
@@ -16,7 +17,7 @@ from daemon.demo.sample_pages import (
     holiday_hours,
     opening_hours,
 )
-from daemon.demo.sample_posts import IMAGES, POSTS, POSTS_SCHEMA, Post, utc
+from daemon.demo.sample_posts import POSTS, POSTS_SCHEMA, Post, utc
 from daemon.demo.sample_rows import JOBS, PROJECTS, ROW_SCHEMA, TEAM, Row
 from daemon.demo.wire import Json
 from daemon.demo.workspace import Workspace
@@ -231,7 +232,7 @@ class _Builder:
 
     def _add_style_guide(self, source: str, posts: str) -> None:
         author = self._authors[0]
-        image = f"{IMAGES}/icons/papermoon.png"
+        image = f"{PUBLIC_URL}/papermoon/papermoon.png"
         drawn = {"id": self._workspace.ids.random(), "name": "papermoon", "url": image}
         emoji = {"type": "custom_emoji", "custom_emoji": drawn}
         self._pages["style_guide"] = self._workspace.add_row(

@@ -34,7 +34,7 @@ class Copied:
 
 @dataclass(frozen=True, slots=True)
 class AssetRow:
-    """A file with its copy, if there is one; `named`: the value of some key names it."""
+    """A file with its copy, if there is one. `named`: the value of some key names it; `used`: some page shows it."""
 
     id: str
     holder: str
@@ -44,6 +44,12 @@ class AssetRow:
     expires_at: float | None
     copy: Copied | None
     named: bool
+    used: bool
+
+    @property
+    def is_public(self) -> bool:
+        """Whether readers may have its copy: not while only pages show it that are not published."""
+        return self.named or not self.used
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,14 +282,17 @@ def try_refused_again(db: Connection) -> None:
 def find(db: Connection, asset_id: str) -> AssetRow | None:
     """A file by its id."""
     named = select(AssetHold.key).where(AssetHold.asset_id == Asset.id).exists()
+    used = select(AssetUse.page_id).where(AssetUse.asset_id == Asset.id).exists()
     columns: tuple[Any, ...] = (Asset.id, Asset.holder, Asset.path, Asset.kind, Asset.url, Asset.expires_at)
-    question = select(*columns, named, *_COPY).outerjoin(StoredCopy, _ITS_COPY).where(Asset.id == asset_id)
+    question = (
+        select(*columns, named, used, *_COPY).outerjoin(StoredCopy, _ITS_COPY).where(Asset.id == asset_id)
+    )
     row = db.execute(question).first()
     if row is None:
         return None
-    own_id, holder, path, kind, url, expires_at, is_named, *its_copy = row
+    own_id, holder, path, kind, url, expires_at, is_named, is_used, *its_copy = row
     copy = Copied(*its_copy) if its_copy[0] else None
-    return AssetRow(own_id, holder, path, kind, url, expires_at, copy, bool(is_named))
+    return AssetRow(own_id, holder, path, kind, url, expires_at, copy, bool(is_named), bool(is_used))
 
 
 # Removing -------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from daemon.notion.values import instant
 
@@ -51,6 +51,11 @@ Resolve = Callable[[HostedFile], str | None]
 def file_name(path: str) -> str:
     """The name that a file was uploaded with, from the path of its address."""
     return unquote(PurePosixPath(path).name)
+
+
+def plain(url: str) -> str:
+    """An address in characters that any program takes: what is not ASCII is percent-encoded."""
+    return quote(url, safe="%/:=&?~#+!$,;'@()*[]")
 
 
 def hosted_files(page: Mapping[str, Any], blocks: Iterable[JsonObject]) -> list[HostedFile]:

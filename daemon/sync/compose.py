@@ -15,7 +15,7 @@ from typing import Any
 from daemon.jsontext import content_hash
 from daemon.ledger.records import SiteFacts, Wanted
 from daemon.site.bundle import build_bundle
-from daemon.site.files import FileLinks, Shown
+from daemon.site.files import FileFacts, FileLinks, Shown
 from daemon.site.indexes import (
     BUNDLE_FIELDS,
     INDEX_FIELDS,
@@ -112,11 +112,13 @@ class Composition:
 
     def shown_files(self, page_id: str) -> dict[str, Shown]:
         """What a page's bundle holds of each file that Notion hosts, by its id."""
-        if self.links.mode == "off":
-            return {}
-        previous = self.facts.previous_files
-        files = self.facts.files.get(page_id, ())
-        return {file.id: self.links.shown(file, previous.get((file.holder, file.kind))) for file in files}
+        return {file.id: self._shown(file) for file in self._files(page_id)}
+
+    def _files(self, page_id: str) -> tuple[FileFacts, ...]:
+        return () if self.links.mode == "off" else self.facts.files.get(page_id, ())
+
+    def _shown(self, file: FileFacts) -> Shown:
+        return self.links.shown(file, self.facts.previous_files.get((file.holder, file.kind)))
 
     def files_named(self, kind: str, owner_id: str) -> set[str]:
         """The files that the value of a key names: of a page all of its own, of a list its members' covers."""
@@ -129,9 +131,8 @@ class Composition:
         return {shown.source_id for shown in covers if shown is not None and shown.url}
 
     def _cover(self, page_id: str) -> Shown | None:
-        files = self.facts.files.get(page_id, ()) if self.links.mode != "off" else ()
-        cover = next((file for file in files if file.kind == "cover"), None)
-        return self.shown_files(page_id)[cover.id] if cover is not None else None
+        cover = next((file for file in self._files(page_id) if file.kind == "cover"), None)
+        return self._shown(cover) if cover is not None else None
 
     def _card(self, page_id: str) -> dict[str, Any]:
         card, cover = self.facts.cards[page_id], self._cover(page_id)

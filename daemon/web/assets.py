@@ -1,7 +1,7 @@
 """`/assets/{id}`: a copy, for as long as anybody likes to keep it; without one the way to Notion's address of the hour.
 
-Only files whose id the ledger knows, and to Notion only those that a published page names. Nothing served here can run
-as a page of ours.
+Only files that a published page names; a copy also when no page shows it any more, for its days of grace. Nothing
+served here can run as a page of ours.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from daemon.ledger import assets
 from daemon.ledger.assets import AssetRow, Copied
 from daemon.ledger.ledger import LedgerError
 from daemon.notion.errors import NotionError
-from daemon.notion.files import file_name
+from daemon.notion.files import file_name, plain
 from daemon.site.media import DOWNLOAD, SVG, disposition, is_passive
 from daemon.status import Parts
 from daemon.web.answers import error_answer
@@ -62,7 +62,7 @@ class Assets:
         """The file, a redirect, or why there is neither."""
         name = _NAME.fullmatch(request.path_params["name"])
         row = await self._find(name[1]) if name else None
-        if row is None:
+        if row is None or not row.is_public:
             return error_answer(404, "not_found", "There is no such file.")
         store = self._files.store
         if row.copy is not None and store is not None and row.copy.store == store.id:
@@ -139,7 +139,7 @@ class Assets:
 
 def _led(url: str) -> Response:
     """A redirect that only this reader may remember, and not for long."""
-    headers = {**_OPEN_TO_ALL, "Location": url, "Cache-Control": f"private, max-age={LED_FOR_SECONDS}"}
+    headers = {**_OPEN_TO_ALL, "Location": plain(url), "Cache-Control": f"private, max-age={LED_FOR_SECONDS}"}
     return Response(status_code=302, headers=headers)
 
 

@@ -23,17 +23,21 @@ class Liar:
         with suppress(ConnectionError, asyncio.IncompleteReadError):
             head = await reader.readuntil(b"\r\n\r\n")
             self.requests += 1
-            await self._tell(head.split(b" ")[1].decode(), writer)
+            await self._tell(head.split(b" ")[1].decode(), reader, writer)
         with suppress(ConnectionError):
             writer.close()
             await writer.wait_closed()
 
-    async def _tell(self, path: str, writer: asyncio.StreamWriter) -> None:
+    async def _tell(self, path: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if path.startswith("/away"):
             await self._send(writer, HEAD.format(status=302, headers=f"Location: {self.location}").encode())
         elif path.startswith("/big"):
             headers = "Content-Type: application/octet-stream\r\nContent-Length: 100000"
             await self._send(writer, HEAD.format(status=200, headers=headers).encode() + b"y" * 100_000)
+        elif path.startswith("/claims"):
+            headers = "Content-Type: application/octet-stream\r\nContent-Length: 999999999999"
+            await self._send(writer, HEAD.format(status=200, headers=headers).encode() + b"few bytes")
+            await reader.read()  # until the other side gives up
         elif path.startswith("/endless"):
             headers = "Content-Type: application/octet-stream\r\nTransfer-Encoding: chunked"
             await self._send(writer, HEAD.format(status=200, headers=headers).encode())

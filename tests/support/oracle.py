@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from daemon.demo.files import PUBLIC_URL
 from daemon.demo.normal import FILES_URL
 from daemon.demo.workspace import Workspace
 from tests.support.world import World
@@ -348,6 +349,7 @@ def _address(looks: Json | None) -> str | None:
 def _unsigned(address: str | None) -> str | None:
     """Without its signature; a hosted file lies at the sandbox's own address while that serves."""
     bare = address.split("?")[0] if address else None
+    bare = re.sub(r"^http://127\.0\.0\.1:\d+/files/public", PUBLIC_URL, bare) if bare else None
     return re.sub(r"^http://127\.0\.0\.1:\d+/files", FILES_URL, bare) if bare else None
 
 
