@@ -27,8 +27,8 @@ async def test_a_next_site_shows_an_edit_once_it_is_told(tmp_path: Path) -> None
     """Pages that Next.js keeps for ever, by tag (`/`), by path (`/blog`) and made at the build (`/posts`): an edit, a
     new slug, another script, a removal. Then who else may call the route: nobody.
 
-    Fails when tags or paths are left out, when a path is encoded twice, when `revalidateTag` gets a profile that goes on
-    showing the old version, and when the route does not ask how old a signature is.
+    Fails when tags or paths are left out, when a path is encoded twice, when `revalidateTag` gets a profile that goes
+    on showing the old version, and when the route does not ask how old a signature is.
     """
     require_next()
     kv = EmbeddedKV(tmp_path / "kv.db")
