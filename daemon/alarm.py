@@ -96,12 +96,13 @@ def look_at(parts: Watched) -> Seen:
     vitals.waits_until = now + parts.api.limiter.paused_for_seconds
     healthy, state, reason = vitals.verdict(now)
     span = max(3 * vitals.poll_seconds, min(8 * vitals.poll_seconds, STALE_SECONDS))
-    cycled = vitals.last_summary is not None
-    waits = vitals.stop_reason is None and vitals.waits_until > now
-    is_unhealthy = not healthy and vitals.stop_reason is None
-    trouble = None if waits else (vitals.trouble if vitals.failures else reason if is_unhealthy else None)
+    cycled, is_refused = vitals.last_summary is not None, vitals.stop_reason is not None
+    is_unhealthy = not healthy and not is_refused
+    trouble = vitals.trouble if vitals.failures else reason if is_unhealthy else None
+    if not is_refused and vitals.waits_until > now:
+        trouble = None  # Notion asked to wait: that is known, and ends by itself
     return Seen(
-        state="stopped" if vitals.stop_reason else "failing" if trouble else state,
+        state="stopped" if is_refused else "failing" if trouble else state,
         span_seconds=span,
         trouble=trouble,
         failures=vitals.failures,

@@ -477,6 +477,7 @@ async def test_status_shows_how_it_stands_to_who_has_the_secret(tmp_path: Path, 
             "failedAt": None,
             "nextTry": None,
         }
+        assert "Last told what changed" in (await daemon.http.get("/", headers=secret)).text
 
 
 async def test_doctor_says_what_the_site_last_answered(tmp_path: Path, site: Receiver) -> None:
