@@ -1,7 +1,9 @@
 """PUBLISH_FILTER: a row that does not pass is nowhere on the site, and nothing leaves because something was renamed."""
 
 import random
+import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,7 @@ from typing import Any
 import pytest
 from alembic import command as alembic
 from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, inspect
 
 from daemon import jsontext
 from daemon.config import SettingsError, load_settings
@@ -505,15 +507,21 @@ async def test_a_ledger_of_the_version_before_is_told_apart_without_reading_agai
 
 def _age(file: Path) -> None:
     """Make a ledger one of the version before: its tables, and cards without what rules ask for."""
-    engine = create_engine(f"sqlite:///{file}")
+    old = file.with_name("old.db")
+    engine = create_engine(f"sqlite:///{old}")
     with engine.begin() as db:
         script = ScriptDirectory.from_config(migrate.config(db))
-        before = script.get_revision("0004").down_revision
-        for table, columns in {"sources": ("rule", "rule_problem", "frozen"), "pages": ("shown",)}.items():
-            for column in columns:
-                db.exec_driver_sql(f"ALTER TABLE {table} DROP COLUMN {column}")
-        db.exec_driver_sql("DROP TABLE former_slugs")
-        db.exec_driver_sql("DELETE FROM meta WHERE name = 'cards_version'")
-        db.exec_driver_sql("UPDATE pages SET card = json_remove(card, '$.choices', '$.dates')")
-        alembic.stamp(migrate.config(db), str(before))
+        alembic.upgrade(migrate.config(db), str(script.get_revision("0004").down_revision))
+        tables = {
+            name: [c["name"] for c in inspect(db).get_columns(name)] for name in inspect(db).get_table_names()
+        }
     engine.dispose()
+    with closing(sqlite3.connect(old, isolation_level=None)) as db:
+        db.execute("ATTACH ? AS new", [str(file)])
+        for table, columns in tables.items():
+            if table != "alembic_version":
+                names = ", ".join(columns)
+                db.execute(f"INSERT INTO {table} ({names}) SELECT {names} FROM new.{table}")
+        db.execute("DELETE FROM meta WHERE name = 'cards_version'")
+        db.execute("UPDATE pages SET card = json_remove(card, '$.choices', '$.dates')")
+    old.replace(file)
