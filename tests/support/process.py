@@ -85,7 +85,11 @@ def _main(folder: Path, environment: Mapping[str, str], words: Sequence[str], sa
     for stream, path in ((1, said.out), (2, said.err)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT), stream)
     sys.stdin = os.fdopen(0, closefd=False)
-    sys.stdout, sys.stderr = (os.fdopen(n, "w", buffering=1, closefd=False) for n in (1, 2))
+    encoding = environment.get("PYTHONIOENCODING", "utf-8")  # which an interpreter that starts looks at
+    sys.stdout, sys.stderr = (
+        os.fdopen(number, "w", buffering=1, encoding=encoding, errors=errors, closefd=False)
+        for number, errors in ((1, "strict"), (2, "backslashreplace"))
+    )
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
