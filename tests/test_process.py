@@ -76,7 +76,7 @@ def free_port() -> int:
 
 async def test_run_publishes_follows_an_edit_and_ends_cleanly(site: Site, tmp_path: Path) -> None:
     """`run` syncs, brings an edit to the store by itself, and exits with 0 within ten seconds of SIGTERM."""
-    async with running(tmp_path, site.settings, free_port()) as daemon:
+    async with running(tmp_path, site.settings, free_port(), afresh=True) as daemon:
         await daemon.until("/ready")
         assert {"page:hello", "page:hello/below", "pages:index"} <= set(site.stored(tmp_path))
         site.sandbox.workspace.append_blocks(site.page, [b.paragraph("second")])

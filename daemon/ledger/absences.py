@@ -29,6 +29,11 @@ class _Absence:
     held: bool
 
 
+def any_missing(db: Connection) -> bool:
+    """Whether anything has left a listing and is still to be asked for, decided, or confirmed by a person."""
+    return db.execute(select(Link.child_id).where(Link.missing.is_not(None)).limit(1)).first() is not None
+
+
 def decide_missing(db: Connection, notion_now: float, *, unsure: Collection[str] = ()) -> tuple[int, int]:
     """Remove members that are known to be gone, and hold a mass disappearance. Out: (removed, newly held).
 

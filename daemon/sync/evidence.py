@@ -43,6 +43,8 @@ class Inquiry:
 
     async def explain_absences(self) -> int:
         """Ask for every member that its parent no longer lists, then remove or hold. Out: how many were removed."""
+        if not await self._ledger.call(absences.any_missing):
+            return 0
         asked: set[tuple[str, str]] = set()
         await self._ask_all(asked)
         unsure = await self._look_for_the_rest()
