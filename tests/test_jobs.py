@@ -9,11 +9,14 @@ from typing import Any
 
 import httpx
 import pytest
+from alembic import command
+from sqlalchemy import create_engine
 
 from daemon.app import App
-from daemon.jobs import RETRIES, RETRY_FIRST_SECONDS
+from daemon.jobs import RETRIES, RETRY_FIRST_SECONDS, Request
 from daemon.kv.base import KVUnavailable
-from daemon.ledger import tasks
+from daemon.ledger import migrate, tasks
+from daemon.ledger.ledger import Ledger
 from daemon.ledger.tasks import Kind, Origin, State
 from daemon.steps import Name, Steps, added, planned
 from daemon.web.server import Server
@@ -276,3 +279,32 @@ async def test_scheduled_full_syncs_join(tmp_path: Path) -> None:
         daemon.app.cycle.publisher._stand_by()
         await daemon.app.schedule._full_sync()
         assert len(await daemon.app.ledger.call(tasks.newest, 9)) == 1
+
+
+# Upgrades ------------------------------------------------------------------------------------------------------
+
+
+async def test_a_task_of_the_version_before_is_done(tmp_path: Path) -> None:
+    """What waited in an older ledger is taken after the upgrade, from its first step on, and found by who asked.
+
+    Fails when the new columns have no value in old rows.
+    """
+    file = tmp_path / "ledger.db"
+    engine = create_engine(f"sqlite:///{file}")
+    with engine.begin() as db:
+        command.upgrade(migrate.config(db), "0001")
+        old = ("one", "sync", '{"force": true}', "queued", 1.0)
+        db.exec_driver_sql(
+            "INSERT INTO tasks (id, kind, options, state, created_at) VALUES (?, ?, ?, ?, ?)", old
+        )
+    engine.dispose()
+    ledger = Ledger(f"sqlite:///{file}")
+    await ledger.open()
+    (task,) = await ledger.call(tasks.take, "worker", 2.0)
+    request = Request.of(task)
+    assert (task.id, task.origin, task.retries_left, request.numbers()) == ("one", Origin.COMMAND, 0, {})
+    assert request.steps.is_open(Name.MARK) and request.wants_look
+    await ledger.call(tasks.finish, "one", "worker", {"ok": True, "problem": None}, 3.0)
+    found = await ledger.call(tasks.find, "one")
+    assert found is not None and found.state is State.DONE
+    await ledger.close()
