@@ -5,21 +5,27 @@ one for each there is nothing to look through. The limiter sees to it that there
 connections.
 """
 
+import ssl
 from collections.abc import AsyncIterator, Callable
-from functools import partial
+from functools import lru_cache, partial
 
 import httpx
 
 _KEEPALIVE_SECONDS = 120.0  # polls come further apart than httpx keeps idle connections by default
 
 
+@lru_cache(maxsize=1)
+def ssl_context() -> ssl.SSLContext:
+    """The machine's certificates: costly in time and memory, so whoever connects to the outside shares them."""
+    return httpx.create_ssl_context()
+
+
 class Connections(httpx.AsyncBaseTransport):
     """Sends each request over the connection that was used last among the free ones: it is the likeliest to be open."""
 
     def __init__(self, count: int) -> None:
-        ssl_context = httpx.create_ssl_context()  # costly in time and memory, so it is shared
         limits = httpx.Limits(max_connections=1, keepalive_expiry=_KEEPALIVE_SECONDS)
-        self._make = partial(httpx.AsyncHTTPTransport, verify=ssl_context, limits=limits)
+        self._make = partial(httpx.AsyncHTTPTransport, verify=ssl_context(), limits=limits)
         self._all = [self._make() for _ in range(count)]
         self._free = list(self._all)
 
