@@ -10,6 +10,7 @@ from daemon.demo import blocks as b
 from daemon.demo.files import PUBLIC_URL
 from daemon.demo.normal import FILES_URL
 from daemon.kv.embedded import EmbeddedKV
+from daemon.oneshot import sync_until_done
 from tests.support.flaky_kv import FlakyKV
 from tests.support.gallery import DAY, HOUR, Gallery, a_gallery, until
 
@@ -268,3 +269,23 @@ async def test_a_stop_does_not_wait_for_a_copy(tmp_path: Path) -> None:
         spool = Path(gallery.settings["DATA_DIR"]) / "assets" / "spool"
         assert list(spool.iterdir()) == [] and gallery.copies() == []
         await gallery.start()
+
+
+async def test_a_sync_that_ends_waits_for_its_copies(tmp_path: Path) -> None:
+    """`sync` with a file host that is slower than everything else: it ends when the copy is there and published.
+
+    Fails without `_wait_for_files`: it ends with a page that waits, or that has no measures of its picture.
+    """
+    async with a_gallery(tmp_path) as gallery:
+        gallery.put_image(gallery.add("One"), "slow.png")
+        may_come, copier = asyncio.Event(), gallery.app.files.copier
+        drain = copier.drain
+
+        async def waited_for() -> None:
+            may_come.set()
+            await drain()
+
+        copier.drain = waited_for  # type: ignore[method-assign]
+        gallery.sandbox.watchers.append(lambda _, path: may_come.wait() if "slow.png" in path else None)  # type: ignore[arg-type,return-value]
+        assert await sync_until_done(gallery.app, asyncio.Event()) is None
+        assert "__image_meta" in await gallery.image("one")

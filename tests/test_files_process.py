@@ -64,7 +64,7 @@ async def images(folder: Path) -> list[dict[str, object]]:
 async def test_sync_ends_with_every_file_copied(tmp_path: Path) -> None:
     """The command waits for its copies: what it leaves is whole, with one page whose file cannot be had.
 
-    Fails without `_wait_for_files`: it ends while pages still wait for their files, and they are not published.
+    Fails when a page with a file that cannot be had is not published by a command that ends.
     """
     async with a_site(tmp_path, free_port()) as (sandbox, settings):
         sandbox.faults.add(500, path="photo-3", times=1)

@@ -53,9 +53,12 @@ def test_addresses_that_are_public(address: str) -> None:
     ],
 )
 def test_addresses_that_are_refused_before_anything_is_asked(url: str) -> None:
-    """Plain http, other schemes, names and passwords."""
+    """Plain http, other schemes, names and passwords; in the address that Notion gave, and in a redirect."""
     with pytest.raises(ForbiddenHostError):
         FileHosts(NOTION).check_first(url)
+    if "///a" not in url:  # which in a redirect means the same host
+        with pytest.raises(ForbiddenHostError):
+            FileHosts(NOTION).check_redirect("https://files.example/b.png", url)
 
 
 async def refused(folder: Path, url: str, base_url: str = NOTION) -> FetchError:

@@ -83,7 +83,7 @@ async def test_ranges(tmp_path: Path) -> None:
 async def test_nothing_served_can_run(tmp_path: Path) -> None:
     """SVG is boxed in, HTML and whatever is not on the list is a download without a type, names are harmless.
 
-    Fails when a type is passed on as the uploader gave it.
+    Fails when both `media_type` and `_headers` pass a type on as the uploader gave it: each alone is enough.
     """
     async with a_gallery(tmp_path) as gallery:
         svg = await gallery.http.get(await served(gallery, "logo.svg", SCRIPT, "image/svg+xml"))

@@ -6,15 +6,13 @@ The host of a NOTION_BASE_URL that is not Notion's counts as Notion's file host,
 import asyncio
 import ipaddress
 import socket
-import ssl
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 import httpcore
-import httpx
 
 from daemon.config_rules import is_notion
+from daemon.notion.connections import ssl_context
 from daemon.notion.files import plain
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -133,12 +131,6 @@ async def _resolve(host: str, port: int) -> Sequence[Address]:
         raise httpcore.ConnectError("the name cannot be resolved") from None
     # A scope at the end of an address (fe80::1%eth0) is no part of it.
     return [ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
-
-
-@lru_cache(maxsize=1)
-def ssl_context() -> ssl.SSLContext:
-    """The certificates of the machine: costly in time and memory, so there is one."""
-    return httpx.create_ssl_context()
 
 
 def file_connections(hosts: FileHosts) -> httpcore.AsyncConnectionPool:

@@ -10,10 +10,10 @@ import httpx
 
 from daemon import __version__
 from daemon.assets.fetch import Fetched
-from daemon.assets.hosts import ssl_context
 from daemon.assets.store import PIECE_BYTES, Place, StoreError
 from daemon.config_assets import AssetsSetting
 from daemon.ledger.assets import Copied
+from daemon.notion.connections import ssl_context
 from daemon.site.media import elsewhere
 
 YEAR_SECONDS = 31_536_000

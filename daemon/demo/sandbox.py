@@ -177,10 +177,7 @@ class Sandbox:
 
     async def _answer(self, request: Request, endpoint: Endpoint, raw: bytes) -> Response:
         path = str(request.scope["path"]).removeprefix("/v1")
-        for watcher in list(self.watchers):
-            waiting = watcher(request.method, path)
-            if waiting is not None:
-                await waiting
+        await self._tell_watchers(request.method, path)
         fault = self.faults.take(request.method, path)
         request_id = self.workspace.ids.random()
         if fault is not None and (fault.reset or fault.hang):
@@ -203,9 +200,16 @@ class Sandbox:
         made.headers.update({**headers, **self._headers(request_id, html=html)})
         return made
 
+    async def _tell_watchers(self, method: str, path: str) -> None:
+        for watcher in list(self.watchers):
+            waiting = watcher(method, path)
+            if waiting is not None:
+                await waiting
+
     async def _give_file(self, request: Request) -> Response:
         """A hosted file: whole, to whoever comes with a signature that has not expired."""
         path, query = request.scope["raw_path"].decode("ascii"), dict(request.query_params)
+        await self._tell_watchers("GET", path)
         fault = self.faults.take("GET", path)
         denied = refusal(path, query, self.workspace.now_ms())
         status = 0 if fault and (fault.reset or fault.hang) else 403 if denied else 200

@@ -15,8 +15,8 @@ _KEEPALIVE_SECONDS = 120.0  # polls come further apart than httpx keeps idle con
 
 
 @lru_cache(maxsize=1)
-def _tls() -> ssl.SSLContext:
-    """Costly in time and memory, so all connections of the process share it."""
+def ssl_context() -> ssl.SSLContext:
+    """The machine's certificates: costly in time and memory, so whoever connects to the outside shares them."""
     return httpx.create_ssl_context()
 
 
@@ -25,7 +25,7 @@ class Connections(httpx.AsyncBaseTransport):
 
     def __init__(self, count: int) -> None:
         limits = httpx.Limits(max_connections=1, keepalive_expiry=_KEEPALIVE_SECONDS)
-        self._make = partial(httpx.AsyncHTTPTransport, verify=_tls(), limits=limits)
+        self._make = partial(httpx.AsyncHTTPTransport, verify=ssl_context(), limits=limits)
         self._all = [self._make() for _ in range(count)]
         self._free = list(self._all)
 

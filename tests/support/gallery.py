@@ -12,13 +12,13 @@ from urllib.parse import urlsplit
 import httpx
 
 from daemon.app import App
-from daemon.assets.hosts import ssl_context
 from daemon.clock import DrivenClock
 from daemon.config import load_settings
 from daemon.demo import blocks as b
 from daemon.demo.sandbox import RequestRecord, Sandbox
 from daemon.demo.workspace import Workspace
 from daemon.ledger import assets
+from daemon.notion.connections import ssl_context
 from daemon.web.server import Server
 from tests.support.redis_server import free_port
 
