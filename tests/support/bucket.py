@@ -5,7 +5,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,9 +80,8 @@ def a_bucket(folder: Path) -> Iterator[Bucket]:
 
 def _wait_until_up(port: int, process: "subprocess.Popen[bytes]") -> None:
     while True:
-        try:
+        with contextlib.suppress(OSError):
             socket.create_connection(("127.0.0.1", port), timeout=5.0).close()
             return
-        except OSError:
-            assert process.poll() is None, "rclone did not start"
-            time.sleep(0.01)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            raise AssertionError(f"rclone ended with {process.wait(0.01)} instead of serving")
