@@ -81,6 +81,26 @@ async def test_images_carry_their_measures_and_one_write_is_enough(tmp_path: Pat
         assert "__image_meta" not in await gallery.image("one", 1)
 
 
+async def test_copies_wake_the_schedule_and_nothing_else_does(tmp_path: Path) -> None:
+    """What was copied is published at once, not at the next poll; looking in vain wakes nobody.
+
+    Fails when `Copier._pause` does not tell, or tells although there is no news.
+    """
+    async with a_gallery(tmp_path) as gallery:
+        gallery.put_image(gallery.add("One"), "one.png")
+        woken: list[bool] = []
+        gallery.app.files.copier.on_pause = lambda: woken.append(True)
+        await gallery.cycle()
+        await gallery.app.files.copier.drain()
+        assert woken
+        await gallery.publish()
+        woken.clear()
+        for _ in range(3):
+            await gallery.cycle(look=False)
+            await gallery.app.files.copier.drain()
+        assert not woken
+
+
 async def test_what_did_not_change_costs_nothing(tmp_path: Path) -> None:
     """G7: read again an hour later, with addresses signed anew, and forced: no download, no copy, no write.
 

@@ -1,6 +1,7 @@
 """`/assets/{id}`: what browsers and caches are told, and what they can never be given."""
 
 from pathlib import Path
+from typing import Any
 
 from daemon.demo import blocks as b
 from daemon.site.media import disposition
@@ -59,6 +60,29 @@ RANGES = {
     "lines=1-2": (0, 10_240),
     "bytes=0-1,5-6": (0, 10_240),
 }
+
+
+async def test_a_crowd_of_readers_does_not_keep_the_ledger_busy(tmp_path: Path) -> None:
+    """What was looked up for one reader serves the others for half a minute.
+
+    Fails when every picture that is asked for is a question to the ledger.
+    """
+    async with a_gallery(tmp_path) as gallery:
+        song = await served(gallery, "song.mp3", CONTENT)
+        asked: list[object] = []
+        ledger, ask = gallery.app.ledger, gallery.app.ledger.call
+
+        async def counted(question: Any, *args: Any, **more: Any) -> Any:
+            asked.append(question)
+            return await ask(question, *args, **more)
+
+        ledger.call = counted  # type: ignore[method-assign]
+        for _ in range(20):
+            assert (await gallery.http.get(song)).status_code == 200
+        assert len(asked) == 1
+        gallery.clock.advance(31.0)
+        await gallery.http.get(song)
+        assert len(asked) == 2
 
 
 async def test_ranges(tmp_path: Path) -> None:

@@ -63,9 +63,13 @@ class FreshAddresses:
 
     def lives(self, file: HeldFile) -> bool:
         """Whether the address that is known still works for a while."""
+        return self.lives_seconds(file) > MARGIN_SECONDS
+
+    def lives_seconds(self, file: HeldFile) -> float:
+        """How long the address that is known still works. One that is not signed works for ever."""
         if file.expires_at is None:
-            return "?" not in file.url
-        return file.expires_at - MARGIN_SECONDS > self._api.notion_now()
+            return 0.0 if "?" in file.url else float("inf")
+        return max(file.expires_at - self._api.notion_now(), 0.0)
 
     async def close(self) -> None:
         """Drop what is asked."""

@@ -138,6 +138,18 @@ class Composition:
         card, cover = self.facts.cards[page_id], self._cover(page_id)
         return card if cover is None else {**card, "cover": cover.url}
 
+    @cached_property
+    def waiting(self) -> frozenset[tuple[str, str]]:
+        """(kind, owner) of the values that wait for files: those of held pages, and the lists that show them."""
+        shown = self.held - self.unborn
+        if not shown:
+            return frozenset(("page", page) for page in self.held)
+        lists = [("index", source.name, self.members(source.name)) for source in self.facts.sources]
+        known = (database for database in self.layout.databases if database in self.facts.databases)
+        lists += [("database", database, self.rows_of(database)) for database in known]
+        found = {(kind, owner) for kind, owner, pages in lists if not shown.isdisjoint(pages)}
+        return frozenset(found | {("page", page) for page in self.held})
+
     def members(self, name: str) -> list[str]:
         """The rows of a source, or its page. A retired source counts only where no configured one has its name."""
         return self._members.get(name, [])

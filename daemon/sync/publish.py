@@ -561,12 +561,12 @@ def _place(key: str) -> str:
 
 
 def writable(site: Composition, rows: Iterable[Pending]) -> list[list[Pending]]:
-    """The groups to write now. Those with a page that waits for copies of its files wait with it."""
+    """The groups to write now. Those with a value that waits for copies of files wait with it."""
     return [group for group in grouped(rows) if not any(_is_held(site, row) for row in group)]
 
 
 def _is_held(site: Composition, row: Pending) -> bool:
-    return row.owner_id in site.held and row.kind == "page" and row.wanted is not None
+    return row.wanted is not None and (row.kind, row.owner_id) in site.waiting
 
 
 def _urgency(group: Sequence[Pending]) -> tuple[int, bool, str]:

@@ -29,7 +29,10 @@ from daemon.web.answers import error_answer
 PATIENCE_SECONDS = 15.0
 """How long a reader waits for Notion to sign an address."""
 LED_FOR_SECONDS = 300
-"""How long a browser may remember where it was led."""
+"""How long a browser may remember where it was led, at most; never until the address dies."""
+KNOWN_SECONDS = 30.0
+MOST_KNOWN = 10_000
+"""What was looked up for one reader serves the next ones for a while: pictures are asked for by the dozen."""
 _NAME = re.compile(r"([0-9a-f]{32})(?:\.[A-Za-z0-9]{1,8})?")
 _RANGE = re.compile(r"bytes=(\d{0,15})-(\d{0,15})")
 _OPEN_TO_ALL = {
@@ -57,6 +60,7 @@ class Assets:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._files = parts.files
+        self._known: dict[str, tuple[float, AssetRow]] = {}
 
     async def answer(self, request: Request) -> Response:
         """The file, a redirect, or why there is neither."""
@@ -67,14 +71,24 @@ class Assets:
         store = self._files.store
         if row.copy is not None and store is not None and row.copy.store == store.id:
             if row.copy.url is not None and is_passive(row.copy.media_type):
-                return _led(row.copy.url)
+                return _led(row.copy.url, LED_FOR_SECONDS)
             served = await self._serve(request, row, row.copy)
             if served is not None:
                 return served
         return await self._lead(row)
 
     async def _find(self, asset_id: str) -> AssetRow | None:
-        return await self._parts.ledger.call(assets.find, asset_id)
+        now = self._parts.clock.monotonic()
+        looked_at, known = self._known.get(asset_id, (float("-inf"), None))
+        if known is not None and now - looked_at < KNOWN_SECONDS:
+            return known
+        row = await self._parts.ledger.call(assets.find, asset_id)
+        self._known.pop(asset_id, None)
+        if row is not None and row.copy is not None and row.is_public:
+            if len(self._known) >= MOST_KNOWN:
+                self._known.clear()
+            self._known[asset_id] = (now, row)
+        return row
 
     # The copy --------------------------------------------------------------------------------------------------
 
@@ -110,6 +124,7 @@ class Assets:
                 "a copy is gone from the store: it is made again", action="copy_lost", digest=copy.digest
             )
             await self._parts.ledger.call(assets.lost, copy.digest, copy.store)
+            self._known.clear()
             self._files.poke()
             return None
         except (OSError, StoreError) as error:
@@ -134,12 +149,13 @@ class Assets:
             return error_answer(
                 503, "unavailable", "Notion gives no address for this file now.", {"Retry-After": "10"}
             )
-        return _led(fresh.url)
+        lives_seconds = self._files.fresh.lives_seconds(fresh)
+        return _led(fresh.url, int(min(LED_FOR_SECONDS, lives_seconds / 2)))
 
 
-def _led(url: str) -> Response:
+def _led(url: str, seconds: int) -> Response:
     """A redirect that only this reader may remember, and not for long."""
-    headers = {**_OPEN_TO_ALL, "Location": plain(url), "Cache-Control": f"private, max-age={LED_FOR_SECONDS}"}
+    headers = {**_OPEN_TO_ALL, "Location": plain(url), "Cache-Control": f"private, max-age={seconds}"}
     return Response(status_code=302, headers=headers)
 
 

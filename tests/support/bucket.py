@@ -2,13 +2,12 @@
 
 import contextlib
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-
-import httpx
 
 from tests.support.redis_server import free_port
 
@@ -70,8 +69,8 @@ def a_bucket(folder: Path) -> Iterator[Bucket]:
     ]
     urls = [f"http://127.0.0.1:{port}" for port in ports]
     try:
-        for url, process in zip(urls, processes, strict=True):
-            _wait_until_up(url, process)
+        for port, process in zip(ports, processes, strict=True):
+            _wait_until_up(port, process)
         yield Bucket(urls[0], urls[1], folder)
     finally:
         for process in processes:
@@ -79,10 +78,10 @@ def a_bucket(folder: Path) -> Iterator[Bucket]:
             process.wait(10)
 
 
-def _wait_until_up(url: str, process: "subprocess.Popen[bytes]") -> None:
+def _wait_until_up(port: int, process: "subprocess.Popen[bytes]") -> None:
     while True:
-        try:
-            httpx.get(url, timeout=5.0)
+        with contextlib.suppress(OSError):
+            socket.create_connection(("127.0.0.1", port), timeout=5.0).close()
             return
-        except httpx.TransportError:
-            assert process.poll() is None, "rclone did not start"
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            raise AssertionError(f"rclone ended with {process.wait(0.01)} instead of serving")
