@@ -46,7 +46,7 @@ class Sizes:
 
 
 FULL = Sizes(100, 10_000, 1_500, 5_000, (100, 1_000), Load(1_000, 30.0, 600, BUDGET), FileSizes(500, 8, 50))
-QUICK = Sizes(20, 60, 40, 60, (20,), Load(300, 3.0, 40, BUDGET), FileSizes(200, 2, 1))
+QUICK = Sizes(20, 60, 40, 60, (20,), Load(300, 3.0, 40, BUDGET), FileSizes(40, 2, 1))
 
 
 async def quiet_and_edit(pages: int) -> list[Figure]:

@@ -186,7 +186,7 @@ async def test_a_page_that_moves_owes_both_places_and_one_that_leaves_its_own(
         world.clock.advance(120.0)
         await world.catch_up()
         await blog.teller.turn()
-        assert {"page:post", "page:renamed", "posts:index"} == set(values(site, "tags"))
+        assert {"page:post", "page:renamed", "posts:index", "redirect:post"} == set(values(site, "tags"))
         assert {"/blog/post", "/blog/renamed"} == set(values(site, "paths"))
         await blog.heard()
         workspace.move(blog.about, blog.posts)
