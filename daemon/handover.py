@@ -62,6 +62,7 @@ class _Waiting:
         self._app = app
         self._stop = stop
         self._console = console
+        self._idle_since: float | None = None
 
     async def for_others(self, order: Order, others: Sequence[Worker]) -> Result | None:
         """The result once a daemon has done it; None: everybody has gone, we are in and it is ours to do."""
@@ -81,13 +82,22 @@ class _Waiting:
             if not others and not await self._app.presence.enter():
                 self._console.print("Nobody else is at work on this ledger any more: doing it here.")
                 return None
-            if others and all(worker.standby for worker in others):
+            if self._stand_by(others):
                 raise HandoverError(
                     "The daemon of this ledger stands by, because another one, with a ledger of its own, writes to "
                     "the key-value store. Run this command beside that one, or end it first."
                 )
             await self._pause()
         return Result("Stopped waiting. What the daemon has begun it goes on with.")
+
+    def _stand_by(self, others: Sequence[Worker]) -> bool:
+        """Whether everybody has been standing by for a beat: until then one may be about to say that it writes now."""
+        now = self._app.clock.monotonic()
+        if not others or not all(worker.standby for worker in others):
+            self._idle_since = None
+            return False
+        self._idle_since = now if self._idle_since is None else self._idle_since
+        return now - self._idle_since > max(worker.beat_seconds for worker in others)
 
     async def _pause(self) -> None:
         try:

@@ -26,6 +26,11 @@ class Presence:
         self._clock = clock
         self._beat_seconds = min(BEAT_SECONDS, heartbeat_seconds)
         self._beating: asyncio.Task[None] | None = None
+        self._early = asyncio.Event()
+
+    def beat_now(self) -> None:
+        """Something of this process changed that others go by: whether it stands by."""
+        self._early.set()
 
     async def arrive(self) -> None:
         """A daemon begins: others may be there. Raises LedgerError."""
@@ -53,11 +58,21 @@ class Presence:
 
     async def _beat(self, role: Role) -> None:
         while True:
-            await self._clock.sleep_until(self._clock.monotonic() + self._beat_seconds)
+            await self._until_next_beat()
             try:
                 await self._ledger.call(tasks.beat, self._me(role), self._now())
             except LedgerError as error:
                 log.warning("no sign of life could be given", action="beat_failed", error=str(error))
+
+    async def _until_next_beat(self) -> None:
+        due = asyncio.ensure_future(self._clock.sleep_until(self._clock.monotonic() + self._beat_seconds))
+        early = asyncio.ensure_future(self._early.wait())
+        try:
+            await asyncio.wait({due, early}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            due.cancel()
+            early.cancel()
+        self._early.clear()
 
     def _me(self, role: Role) -> Worker:
         return Worker(self.worker_id, role, self.is_on_standby(), self._beat_seconds)

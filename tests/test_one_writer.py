@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, closing
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -92,16 +93,19 @@ class Site:
 
 @pytest.fixture
 async def site(redis_server: RedisServer, tmp_path: Path) -> AsyncIterator[Site]:
-    """Three rows, one with a child page, in a sandbox that stamps to the second."""
+    """Three rows, one with a child page, in a sandbox that stamps to the second.
+
+    Made an hour ago: an edit right after the start has a stamp of its own then, which no command has to see settled.
+    """
     sandbox = Sandbox(habits=Habits(stamp_granularity_seconds=1))
     workspace = sandbox.workspace
-    database, rows = workspace.create_database(
-        workspace.create_page(None, "Root"), "Pages", {"slug": "rich_text"}
-    )
-    page = workspace.add_row(rows, "Hello", {"slug": "hello"}, blocks=[b.paragraph("first")])
-    workspace.create_page(page, "Below")
-    for name in ("One", "Two"):
-        workspace.add_row(rows, name, {"slug": name.lower()})
+    with workspace.at(datetime.now(UTC) - timedelta(hours=1)):
+        root = workspace.create_page(None, "Root")
+        database, rows = workspace.create_database(root, "Pages", {"slug": "rich_text"})
+        page = workspace.add_row(rows, "Hello", {"slug": "hello"}, blocks=[b.paragraph("first")])
+        workspace.create_page(page, "Below")
+        for name in ("One", "Two"):
+            workspace.add_row(rows, name, {"slug": name.lower()})
     redis_server.admin.config_resetstat()
     async with sandbox.serve() as url, AsyncExitStack() as stack:
         settings = {

@@ -112,6 +112,8 @@ class Publisher:
         self._last_beat = clock.monotonic()
         self.daemon_id = uuid.uuid4().hex
         self.standing = Standing.NEW
+        self.on_standing: Callable[[], None] = lambda: None
+        """Called when it begins to stand by, and when it owns the store."""
         self.problem: str | None = None
         self.error: KVError | None = None
         self.paused_until = float("-inf")
@@ -184,6 +186,7 @@ class Publisher:
         if self.standing is Standing.STANDBY:
             self.took_over_at = self._clock.monotonic()
         self._owner, self.standing, self._in_doubt = mine, Standing.OWNER, False
+        self.on_standing()
         log.info("owns the key-value store", action="owner", token=token)
         return True
 
@@ -234,6 +237,7 @@ class Publisher:
 
     def _stand_by(self) -> None:
         self._owner, self.standing = None, Standing.STANDBY
+        self.on_standing()
         log.warning("another daemon writes to this store: standing by", action="standby")
 
     async def heartbeat(self) -> None:
