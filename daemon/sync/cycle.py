@@ -236,9 +236,7 @@ class Cycle:
         site = self.site
         is_old = site is None or bool(site.held) or not site.is_of(now)
         if site is None or is_old or self.changed or summary.found or tally.is_news:
-            self.changed = False
-            fresh, summary.removed = await self._ledger.call(self.compose, self._not_before(site, now))
-            self.site = site = fresh
+            site, summary.removed = await self._work_out(self._not_before(site, now))
         self._note(summary, await self.publisher.publish(site))
         if self.publisher.is_unsearched and await self._is_all_there():
             # What is to go is deleted by the next cycle, together with what tells where it went.
@@ -248,6 +246,16 @@ class Cycle:
         summary.due = left.due
         summary.pending = await self._ledger.call(records.pending_count)
         summary.problem = summary.problem or self.publisher.problem
+
+    async def _work_out(self, notion_now: float) -> tuple[Composition, int]:
+        """The site as the ledger says it should be; what changes meanwhile is for the next time."""
+        self.changed = False
+        try:
+            self.site, removed = await self._ledger.call(self.compose, notion_now)
+        except BaseException:
+            self.changed = True  # else the news would be forgotten, and not published before the next
+            raise
+        return self.site, removed
 
     def compose(self, db: Connection, notion_now: float) -> tuple[Composition, int]:
         """Work out the site from the ledger and keep what should be; forget pages that have no place any more."""
