@@ -9,6 +9,7 @@ import pytest
 from daemon.ledger import records
 from daemon.ledger.ledger import LedgerError
 from daemon.site.rules import Condition, Rule
+from tests.support.gallery import a_gallery
 from tests.support.world import OLD, World, a_world
 
 PUBLISHED = Rule((Condition("Status", ("Published",)),))
@@ -50,3 +51,46 @@ async def test_an_edit_is_published_although_the_ledger_failed_when_the_site_was
 
 def _full(*_: object) -> int:
     raise LedgerError("the ledger cannot be used: database or disk is full", "Free some space.")
+
+
+# Files that are waited for -------------------------------------------------------------------------------------------
+
+
+async def test_a_page_that_moves_does_not_wait_for_its_files(tmp_path: Path) -> None:
+    """Lists name it where it is from now on, so it has to be there: its new image follows.
+
+    Fails when its key waits while the index does not.
+    """
+    async with a_gallery(tmp_path) as gallery:
+        page = gallery.add("One")
+        await gallery.settle()
+        gallery.app.files.copier.may_work = lambda: False
+        gallery.put_image(page, "new.png")
+        gallery.workspace.set_properties(page, {"slug": "moved"})
+        gallery.clock.advance(1.0)
+        await gallery.cycle()
+        (listed,) = (await gallery.value("pages:index"))["items"]
+        assert await gallery.text(f"page:{listed['slug']}")
+
+
+async def test_a_page_that_could_not_move_yet_is_not_taken_for_a_new_one(tmp_path: Path) -> None:
+    """It moves while the store is away, another page takes its place there, then it gets an image.
+
+    Fails when a page counts as published by the keys it wants and not by those that show it.
+    """
+    async with a_gallery(tmp_path) as gallery:
+        page = gallery.add("One")
+        await gallery.settle()
+        app = gallery.app
+        app.files.copier.may_work = lambda: False
+        app.cycle.publisher.paused_until = float("inf")
+        gallery.workspace.set_properties(page, {"slug": "moved"})
+        gallery.workspace.add_row(gallery.source, "Two", {"slug": "one"})
+        gallery.clock.advance(1.0)
+        await gallery.cycle()
+        gallery.clock.advance(60.0)
+        gallery.put_image(page, "new.png")
+        gallery.clock.advance(1.0)
+        await gallery.cycle()
+        assert app.cycle.site is not None and app.cycle.site.held
+        assert app.cycle.site.is_published(page)

@@ -251,11 +251,12 @@ class Cycle:
         """The site as the ledger says it should be; what changes meanwhile is for the next time."""
         self.changed = False
         try:
-            self.site, removed = await self._ledger.call(self.compose, notion_now)
+            site, removed = await self._ledger.call(self.compose, notion_now)
         except BaseException:
             self.changed = True  # else the news would be forgotten, and not published before the next
             raise
-        return self.site, removed
+        self.site = site
+        return site, removed
 
     def compose(self, db: Connection, notion_now: float) -> tuple[Composition, int]:
         """Work out the site from the ledger and keep what should be; forget pages that have no place any more."""

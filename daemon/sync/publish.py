@@ -561,8 +561,11 @@ def _place(key: str) -> str:
 
 
 def writable(site: Composition, rows: Iterable[Pending]) -> list[list[Pending]]:
-    """The groups to write now. Those with a page that waits for copies of its files wait with it."""
-    return [group for group in grouped(rows) if not any(_is_held(site, row) for row in group)]
+    """The groups to write now: all but the pages that wait for copies of their files.
+
+    One that moves, or takes another's place, does not wait: lists name it where it is from now on.
+    """
+    return [group for group in grouped(rows) if len(group) > 1 or not _is_held(site, group[0])]
 
 
 def _is_held(site: Composition, row: Pending) -> bool:
