@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from daemon.ledger import records
+from daemon.ledger import records, tasks
 from daemon.ledger.ledger import LedgerError
+from daemon.ledger.tasks import Kind, State
 from daemon.site.rules import Condition, Rule
 from tests.support.gallery import a_gallery
 from tests.support.world import OLD, World, a_world
@@ -94,3 +95,44 @@ async def test_a_page_that_could_not_move_yet_is_not_taken_for_a_new_one(tmp_pat
         await gallery.cycle()
         assert app.cycle.site is not None and app.cycle.site.held
         assert app.cycle.site.is_published(page)
+
+
+async def test_republishing_does_not_wait_for_files(tmp_path: Path) -> None:
+    """The command copies nothing, so waiting would leave pages out.
+
+    Fails when it holds pages back as a cycle does.
+    """
+    async with a_gallery(tmp_path) as gallery:
+        page = gallery.add("One")
+        await gallery.settle()
+        gallery.app.files.copier.may_work = lambda: False
+        gallery.put_image(page, "new.png")
+        gallery.put_image(gallery.add("Two"), "other.png")
+        gallery.clock.advance(1.0)
+        await gallery.cycle()
+        assert not await gallery.text("page:two")
+        await gallery.app.cycle.republish()
+        assert await gallery.app.cycle.shortfall(reading=False) is None
+        assert await gallery.text("page:two") and "image" in await gallery.text("page:one")
+
+
+async def test_work_that_was_asked_for_ends_when_its_pages_have_their_files(tmp_path: Path) -> None:
+    """A page that waits for a slow file is no failure: `republish` beside a daemon is done once it is published.
+
+    Fails when such work is over while keys still wait, which is said to have gone wrong.
+    """
+    async with a_gallery(tmp_path) as gallery:
+        page, app = gallery.add("One"), gallery.app
+        await gallery.settle()
+        app.files.copier.may_work = lambda: False
+        gallery.put_image(page, "new.png")
+        gallery.clock.advance(1.0)
+        job_id = await app.jobs.add(Kind.REPUBLISH, {})
+        await app.schedule._turn(app.schedule._take())
+        assert (job := await app.ledger.call(tasks.find, job_id)) is not None and not job.is_over
+        app.files.copier.may_work = lambda: True
+        await app.files.copier.drain()
+        await app.schedule._turn(app.schedule._take())
+        job = await app.ledger.call(tasks.find, job_id)
+        assert job is not None and (job.state, job.problem) == (State.DONE, None)
+        assert "image" in await gallery.text("page:one")

@@ -258,10 +258,13 @@ class Cycle:
         self.site = site
         return site, removed
 
-    def compose(self, db: Connection, notion_now: float) -> tuple[Composition, int]:
-        """Work out the site from the ledger and keep what should be; forget pages that have no place any more."""
+    def compose(self, db: Connection, notion_now: float, *, hold: bool = True) -> tuple[Composition, int]:
+        """Work out the site from the ledger and keep what should be; forget pages that have no place any more.
+
+        `hold`: pages wait for copies of their new files.
+        """
         facts = records.load_site(db)
-        held = held_pages(facts, self.links, notion_now)
+        held = held_pages(facts, self.links, notion_now) if hold else frozenset()
         unborn = held - records.published_pages(db, held)
         site = compose(facts, records.written_keys(db), notion_now, self.links, held, unborn)
         places, hidden = site.layout.places, site.layout.hidden
@@ -378,7 +381,8 @@ class Cycle:
     async def republish(self, *, everything: bool = True) -> int:
         """Write what the ledger holds, without a request to Notion. Out: how many keys. Raises KVError."""
         self.publisher.may_claim = lambda: True
-        site, _ = await self._ledger.call(self.compose, self._api.notion_now())
+        # Nothing is copied meanwhile, so there is nothing to wait for.
+        site, _ = await self._ledger.call(self.compose, self._api.notion_now(), hold=False)
         if everything:
             await self._ledger.call(records.rewrite)
         count = 0
@@ -393,7 +397,8 @@ class Cycle:
 
     async def is_published(self) -> bool:
         """Whether the store holds what the ledger says it should, but for what the store refuses."""
-        return not self.changed and not await self._ledger.call(self._writable)
+        is_old = self.changed or self.waits_for_files
+        return not is_old and not await self._ledger.call(self._writable)
 
     def _writable(self, db: Connection) -> bool:
         """Whether there is a key to write now: some wait for the copies of their files."""
