@@ -5,7 +5,8 @@ values are rendered only when they are written.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -89,6 +90,14 @@ class Composition:
     def is_ours(self, page_id: str) -> bool:
         """Whether a page is published, or known and held back: no other key than its own shows it."""
         return self.is_published(page_id) or page_id in self.layout.hidden
+
+    def drafts_among(self, pages: Collection[str]) -> set[str]:
+        """Those of these pages that are held back although they were published until now.
+
+        What was published is not held back because nothing can be told of it, nor with all the others of its source.
+        """
+        hidden = _judged(self.facts, self.made_at, self.facts.shown | set(pages))[1].hidden
+        return set(pages) & hidden.keys()
 
     def child_pages(self, page_id: str) -> list[dict[str, str]]:
         """The published child pages of a page, in reading order."""
@@ -206,9 +215,7 @@ def compose(
     `written_keys`: lists among them are kept up to date even while rows are unread. `held`, `unborn`: pages that wait
     for copies of their files.
     """
-    seen = judge(facts.sources, facts.rows, facts.cards, facts.shown, now)
-    kept_back = {page: one.source for page, one in seen.held.items()}
-    layout = lay_out(facts.sources, facts.rows, facts.databases, facts.pages, kept_back, seen.kept_out)
+    seen, layout = _judged(facts, now, facts.shown)
     site = Composition(facts, layout, seen, now, links=links or FileLinks(), held=held, unborn=unborn)
     written = set(written_keys)
     for page_id, place in site.layout.places.items():
@@ -221,6 +228,13 @@ def compose(
         _want_database(site, database_id, written)
     _want_redirects(site)
     return site
+
+
+def _judged(facts: SiteFacts, now: float, shown: AbstractSet[str]) -> tuple[Visibility, Layout]:
+    """What is held back, and where everything else is. `shown`: pages that were published until now."""
+    seen = judge(facts.sources, facts.rows, facts.cards, shown, now)
+    kept_back = {page: one.source for page, one in seen.held.items()}
+    return seen, lay_out(facts.sources, facts.rows, facts.databases, facts.pages, kept_back, seen.kept_out)
 
 
 def _page_hash(site: Composition, place: Place) -> str:

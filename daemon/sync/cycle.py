@@ -447,7 +447,7 @@ class Cycle:
     async def _is_all_there(self) -> bool:
         """Whether the whole site has been read and written."""
         waiting = await self._ledger.call(records.pending_count, refused=False)
-        return not waiting and await self.first_sync_done()
+        return not (waiting or self.waits_for_files) and await self.first_sync_done()
 
     async def first_sync_done(self) -> bool:
         """Whether everything was read once since this ledger began; remembered when it is."""

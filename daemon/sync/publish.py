@@ -395,15 +395,21 @@ class Publisher:
         except KVError as error:
             self._back_off(error)
             return 0
+        # Held back only because it was not known that they were published: they are, and the search begins again.
+        hidden = {page for page in found.values() if not site.is_published(page)}
+        back = hidden - site.drafts_among(hidden)
+        leftovers = {key: page for key, page in found.items() if page not in back}
 
         def adopt(db: Connection) -> None:
-            records.adopt_for_removal(db, found)
+            records.adopt_for_removal(db, leftovers)
+            publishing.were_shown(db, back)
             publishing.add_former(db, former)
-            meta.put(db, Fact.STORE_UNSEARCHED, None)
+            meta.put(db, Fact.STORE_UNSEARCHED, bool(back) or None)
 
         await self._ledger.call(adopt)
-        self.is_unsearched = False
-        log.info("searched the store for pages under former slugs", action="leftovers", found=sorted(found))
+        self.is_unsearched = bool(back)
+        told = {"found": sorted(leftovers), "published": len(back)}
+        log.info("searched the store for pages under former slugs", action="leftovers", **told)
         return len(found) + len(former)
 
     async def _former_slugs(self, site: Composition, found: Mapping[str, str]) -> dict[str, Former]:
