@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from daemon.demo import blocks as b
 from daemon.kv.base import Write
 from daemon.ledger import links, meta, records, tasks
 from daemon.ledger.ledger import LedgerError
@@ -198,3 +199,34 @@ async def test_a_filter_that_nothing_passes_empties_no_store_whose_ledger_is_los
     assert len((await world.value("pages:index"))["items"]) == 4
     held = await world.ledger.call(links.held_links)
     assert len(held) == (0 if word == "Publishd" else 4)
+
+
+# Full syncs ----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_page_that_cannot_be_read_keeps_no_full_sync_open(world: World) -> None:
+    """Whoever asks for the next one gets it; the page is rewritten when it can be read.
+
+    Fails when a full sync that everything but that page has left is still under way: the next would do nothing.
+    """
+    rows = world.add_source()
+    world.workspace.add_row(rows, "One", {"slug": "one"})
+    bad = world.workspace.add_row(rows, "Bad", {"slug": "bad"}, blocks=[b.paragraph("x")])
+    world.clock.advance(OLD)
+    await world.start()
+    await world.settle()
+    world.sandbox.faults.add(500, path=f"/blocks/{bad}/children", times=1000)
+
+    async def full_sync() -> int:
+        await world.cycle.begin_force()
+        batches = 0
+        for _ in range(3):
+            batches += (await world.poll()).written["page"]
+            await world.cycle.end_force()
+        return batches
+
+    assert await full_sync() == 1
+    assert await full_sync() == 1
+    world.sandbox.faults.clear()
+    world.clock.advance(2 * OLD)
+    assert (await world.run()).written["page"] == 1
