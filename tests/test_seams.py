@@ -13,7 +13,7 @@ from daemon.ledger.ledger import LedgerError
 from daemon.ledger.meta import Fact
 from daemon.ledger.tasks import Kind, State
 from daemon.site.rules import Condition, Rule
-from tests.support.gallery import a_gallery
+from tests.support.gallery import HOUR, Gallery, a_gallery
 from tests.support.world import OLD, World, a_world
 
 PUBLISHED = Rule((Condition("Status", ("Published",)),))
@@ -199,6 +199,49 @@ async def test_a_filter_that_nothing_passes_empties_no_store_whose_ledger_is_los
     assert len((await world.value("pages:index"))["items"]) == 4
     held = await world.ledger.call(links.held_links)
     assert len(held) == (0 if word == "Publishd" else 4)
+
+
+async def test_files_of_a_draft_stay_its_own_when_it_shows_them_no_more(tmp_path: Path) -> None:
+    """An image that a draft showed, and one of a page that was withdrawn and then trashed: nobody gets them.
+
+    What a published page showed is given out for its days of grace. Fails when a copy that nothing shows is
+    everybody's, whoever showed it.
+    """
+
+    def build(gallery: Gallery) -> None:
+        gallery.workspace.add_property(gallery.source, "Live", "checkbox")
+
+    async with a_gallery(tmp_path, settings={"PUBLISH_FILTER": "pages:Live=true"}, build=build) as gallery:
+        workspace, app = gallery.workspace, gallery.app
+        pages = [gallery.add(name) for name in ("Public", "Withdrawn", "Draft")]
+        shown = [gallery.put_image(page, f"{name}.png") for name, page in enumerate(pages)]
+        for page in pages[:2]:
+            workspace.set_properties(page, {"Live": True})
+        await gallery.settle()
+        assert app.cycle.site is not None
+        files = app.cycle.site.facts.files
+        addresses = [f"{gallery.url}/assets/{files[page][0].id}" for page in pages]
+
+        async def given_out() -> list[int]:
+            return [(await gallery.http.get(address)).status_code for address in addresses]
+
+        assert len(gallery.copies()) == 3 and await given_out() == [200, 200, 404]
+        gallery.clock.advance(HOUR)
+        workspace.set_properties(pages[1], {"Live": False})
+        await gallery.settle()
+        assert await given_out() == [200, 404, 404]
+        gallery.clock.advance(HOUR)
+        for page in pages[:2]:
+            workspace.trash(page)
+        gallery.replace_file(shown[2], "other.png")
+        gallery.clock.advance(HOUR)
+        await app.cycle.sweep.run()
+        app.cycle.changed = True
+        await gallery.settle()
+        assert not await gallery.text("page:public")
+        assert await given_out() == [200, 404, 404]
+        await app.files.tidy()
+        assert len(gallery.copies()) == 2
 
 
 # Full syncs ----------------------------------------------------------------------------------------------------------
