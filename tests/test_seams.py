@@ -1,5 +1,6 @@
 """Where two parts meet: files that are waited for and pages that move, drafts and lost ledgers, jobs and what fails."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from daemon.ledger.tasks import Kind, State
 from daemon.site.rules import Condition, Rule
 from tests.support.gallery import HOUR, Gallery, a_gallery
 from tests.support.world import OLD, World, a_world
+from tests.test_schedule import turning
 
 PUBLISHED = Rule((Condition("Status", ("Published",)),))
 SCHEMA: dict[str, Any] = {
@@ -139,6 +141,27 @@ async def test_work_that_was_asked_for_ends_when_its_pages_have_their_files(tmp_
         job = await app.ledger.call(tasks.find, job_id)
         assert job is not None and (job.state, job.problem) == (State.DONE, None)
         assert "image" in await gallery.text("page:one")
+
+
+async def test_the_loop_wakes_when_a_page_has_waited_long_enough(tmp_path: Path) -> None:
+    """With events from Notion people poll seldom: the page is there after ten seconds all the same.
+
+    Fails when nothing wakes the loop before the next poll, or the end of a copy that may take minutes.
+    """
+    async with a_gallery(tmp_path, settings={"POLL_INTERVAL_SECONDS": "3600"}) as gallery:
+        gallery.add("One")
+        await gallery.settle()
+        gallery.put_image(gallery.add("Two"), "slow.png")
+        gallery.sandbox.faults.add(path="slow", slow=True)
+        gallery.clock.advance(1.0)
+        written = asyncio.Event()
+        schedule, publisher = gallery.app.schedule, gallery.app.cycle.publisher
+        publisher.on_written.append(lambda pages: written.set() if pages else None)
+        async with turning(schedule):
+            await written.wait()
+        site = gallery.app.cycle.site
+        assert site is not None and await gallery.text("page:two")
+        assert not any(file.settled for files in site.facts.files.values() for file in files)
 
 
 async def test_a_store_is_searched_when_every_page_has_its_key(tmp_path: Path) -> None:

@@ -5,12 +5,13 @@ values are rendered only when they are written.
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from operator import itemgetter
+from types import MappingProxyType
 from typing import Any
 
 from daemon.jsontext import content_hash
@@ -50,14 +51,21 @@ class Composition:
     former: dict[str, Former] = field(default_factory=dict)
     redirects: dict[str, dict[str, str]] = field(default_factory=dict)
     links: FileLinks = field(default_factory=FileLinks)
-    held: frozenset[str] = frozenset()
-    """Pages that wait for copies of new files; `unborn`: those of them that have no key yet, and are listed nowhere."""
+    held: Mapping[str, float] = field(default_factory=dict)
+    """Pages that wait for copies of new files, and until when at most (Notion's clock); `unborn`: those of them that
+    have no key yet, and are listed nowhere."""
     unborn: frozenset[str] = frozenset()
 
     def is_of(self, now: float) -> bool:
         """Whether no date has come since it was worked out, and the clock was not set back."""
         due = self.visibility.changes_at
         return now > self.made_at - CLOCK_JITTER_SECONDS and (due is None or now < due)
+
+    @property
+    def changes_at(self) -> float | None:
+        """When it changes by itself: the next date comes, or a page has waited long enough for its files."""
+        due = self.visibility.changes_at
+        return min([*self.held.values(), *([] if due is None else [due])], default=None)
 
     def is_published(self, page_id: str) -> bool:
         """Whether a page has its key: it has a settled slug, was read whole at least once, and waits for nothing."""
@@ -197,9 +205,10 @@ class Composition:
         return str(self.facts.cards[page_id].get("title") or "")
 
 
-def held_pages(facts: SiteFacts, links: FileLinks, notion_now: float) -> frozenset[str]:
-    """Pages that wait for copies of new files."""
-    return frozenset(page for page, files in facts.files.items() if links.holds_back(files, notion_now))
+def held_pages(facts: SiteFacts, links: FileLinks, notion_now: float) -> dict[str, float]:
+    """Pages that wait for copies of new files, and until when at most."""
+    waits = {page: links.holds_until(files) for page, files in facts.files.items()}
+    return {page: until for page, until in waits.items() if notion_now < until}
 
 
 def compose(
@@ -207,7 +216,7 @@ def compose(
     written_keys: Iterable[str],
     now: float,
     links: FileLinks | None = None,
-    held: frozenset[str] = frozenset(),
+    held: Mapping[str, float] = MappingProxyType({}),
     unborn: frozenset[str] = frozenset(),
 ) -> Composition:
     """The keys there should be now (unix seconds, Notion's clock).

@@ -264,9 +264,9 @@ class Cycle:
         `hold`: pages wait for copies of their new files.
         """
         facts = records.load_site(db)
-        held = held_pages(facts, self.links, notion_now) if hold else frozenset()
-        unborn = held - records.published_pages(db, held)
-        site = compose(facts, records.written_keys(db), notion_now, self.links, held, unborn)
+        held = held_pages(facts, self.links, notion_now) if hold else {}
+        unborn = held.keys() - records.published_pages(db, held)
+        site = compose(facts, records.written_keys(db), notion_now, self.links, held, frozenset(unborn))
         places, hidden = site.layout.places, site.layout.hidden
         publishing.keep_shown(db, places, hidden)
         publishing.keep_refused(db, site.visibility.refused)
