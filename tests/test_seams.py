@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from daemon.ledger.meta import Fact
 from daemon.ledger.tasks import Kind, State
 from daemon.site.rules import Condition, Rule
 from tests.support.gallery import HOUR, Gallery, a_gallery
+from tests.support.web import a_daemon
 from tests.support.world import OLD, World, a_world
 from tests.test_schedule import turning
 
@@ -265,6 +267,38 @@ async def test_files_of_a_draft_stay_its_own_when_it_shows_them_no_more(tmp_path
         assert await given_out() == [200, 404, 404]
         await app.files.tidy()
         assert len(gallery.copies()) == 2
+
+
+# The end -------------------------------------------------------------------------------------------------------------
+
+
+async def test_the_end_does_not_wait_for_a_store_that_hangs_after_a_notion_that_did(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Abandoned while it looks for changes, a cycle still writes what is there; that has to have an end, too.
+
+    Fails when what hangs at the end of a cycle is waited for: hosts kill after ten seconds.
+    """
+    monkeypatch.setattr("daemon.app.STOP_SECONDS", 0.4)
+    async with a_daemon(tmp_path) as daemon:
+        await daemon.settle()
+        app, looking, writing = daemon.app, asyncio.Event(), asyncio.Event()
+        apply = app.kv.apply
+
+        async def hang(event: asyncio.Event, *_: object) -> bool:
+            event.set()
+            return await asyncio.Event().wait()
+
+        await app.ledger.call(records.rewrite)
+        monkeypatch.setattr(app.cycle.feeds, "poll", partial(hang, looking))
+        monkeypatch.setattr(app.kv, "apply", partial(hang, writing))
+        async with asyncio.timeout(10):
+            working = asyncio.create_task(app.schedule.run())
+            await looking.wait()
+            app.schedule.stop()
+            await app._finish(working)
+        assert writing.is_set()
+        monkeypatch.setattr(app.kv, "apply", apply)
 
 
 # Full syncs ----------------------------------------------------------------------------------------------------------
