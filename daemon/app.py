@@ -158,9 +158,10 @@ class App:
     async def _finish(self, working: asyncio.Task[None]) -> None:
         """Let the turn that runs end by itself for a while, then abandon it: the ledger has the rest."""
         self.cycle.hurry()
-        done, _ = await asyncio.wait({working}, timeout=STOP_SECONDS / 2)
-        if not done:
-            working.cancel()
+        await asyncio.wait({working}, timeout=STOP_SECONDS / 2)
+        while not working.done():
+            working.cancel()  # and again: what it does in the end, such as to write what is there, may hang as well
+            await asyncio.wait({working}, timeout=STOP_SECONDS / 8)
         result = (await asyncio.gather(working, return_exceptions=True))[0]
         if isinstance(result, Exception):
             raise result

@@ -282,12 +282,12 @@ class Schedule:
         self.on_cycle(summary)
 
     def _set_alarm(self) -> None:
-        """A turn at the moment at which the next date comes, if that is before the next poll: Notion is not asked."""
+        """A turn when the site changes by itself, if that is before the next poll: Notion is not asked."""
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
         site = self._cycle.site
-        comes_at = None if site is None else site.visibility.changes_at
+        comes_at = None if site is None else site.changes_at
         wait_seconds = float("inf") if comes_at is None else comes_at - self._api.notion_now()
         if wait_seconds < self._vitals.poll_seconds:
             at = self._clock.monotonic() + max(wait_seconds, ALARM_SECONDS)

@@ -48,7 +48,10 @@ class AssetRow:
 
     @property
     def is_public(self) -> bool:
-        """Whether readers may have its copy: not while only pages show it that are not published."""
+        """Whether readers may have its copy: not while only pages show it that are not published.
+
+        What nothing shows or names any more was named once: what only drafts showed is forgotten with them.
+        """
         return self.named or not self.used
 
 
@@ -91,6 +94,7 @@ def store_uses(db: Connection, page_id: str, files: Sequence[HostedFile], seen_a
     _share_copies(db, [row["path"] for row in rows if row["id"] not in before])
     for some in chunks(before - shown):
         db.execute(delete(AssetUse).where(AssetUse.page_id == page_id, AssetUse.asset_id.in_(some)))
+    _forget_unpublished(db, before - shown)
 
 
 def _share_copies(db: Connection, paths: Iterable[str]) -> None:
@@ -114,7 +118,20 @@ def old_reads(db: Connection) -> Iterator[tuple[str, float, bytes]]:
 
 def forget_uses(db: Connection, page_ids: Sequence[str]) -> None:
     """These pages are gone."""
-    db.execute(delete(AssetUse).where(AssetUse.page_id.in_(page_ids)))
+    mine = AssetUse.page_id.in_(page_ids)
+    shown = [asset for (asset,) in db.execute(select(AssetUse.asset_id).where(mine).distinct())]
+    db.execute(delete(AssetUse).where(mine))
+    _forget_unpublished(db, shown)
+
+
+def _forget_unpublished(db: Connection, asset_ids: Iterable[str]) -> None:
+    """Of files that a page shows no more, forget those that nothing shows and no key names: drafts had them.
+
+    The others are kept for their days of grace, and given out to whoever still has their addresses.
+    """
+    shown = select(AssetUse.page_id).where(AssetUse.asset_id == Asset.id).exists()
+    for some in chunks(asset_ids):
+        db.execute(delete(Asset).where(Asset.id.in_(some), ~shown, ~_NAMED))
 
 
 def refresh(db: Connection, files: Iterable[HostedFile]) -> None:
@@ -122,6 +139,10 @@ def refresh(db: Connection, files: Iterable[HostedFile]) -> None:
     for file in files:
         newer = {"url": file.url, "expires_at": file.expires_at}
         db.execute(update(Asset).where(Asset.id == file.id).values(newer))
+
+
+_NAMED = select(AssetHold.key).where(AssetHold.asset_id == Asset.id).exists()
+"""The value of some key names the file, or may."""
 
 
 Previous = dict[tuple[str, str], FileFacts]
@@ -281,11 +302,10 @@ def try_refused_again(db: Connection) -> None:
 
 def find(db: Connection, asset_id: str) -> AssetRow | None:
     """A file by its id."""
-    named = select(AssetHold.key).where(AssetHold.asset_id == Asset.id).exists()
     used = select(AssetUse.page_id).where(AssetUse.asset_id == Asset.id).exists()
     columns: tuple[Any, ...] = (Asset.id, Asset.holder, Asset.path, Asset.kind, Asset.url, Asset.expires_at)
     question = (
-        select(*columns, named, used, *_COPY).outerjoin(StoredCopy, _ITS_COPY).where(Asset.id == asset_id)
+        select(*columns, _NAMED, used, *_COPY).outerjoin(StoredCopy, _ITS_COPY).where(Asset.id == asset_id)
     )
     row = db.execute(question).first()
     if row is None:

@@ -77,6 +77,12 @@ def keep_shown(db: Connection, places: Collection[str], hidden: Mapping[str, str
         db.execute(mine.values(shown=False, source=bindparam("of")), changed)
 
 
+def were_shown(db: Connection, pages: Iterable[str]) -> None:
+    """The store shows that these pages were published, which this ledger did not know."""
+    for some in chunks(pages):
+        db.execute(update(Page).where(Page.id.in_(some)).values(shown=True))
+
+
 def withdraw(db: Connection, page_id: str, fresh: Mapping[str, Any], now: float) -> None:
     """A published row cannot be read whole, but its page object can: if that says that it is held back, it is.
 

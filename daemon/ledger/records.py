@@ -393,11 +393,12 @@ def written_keys(db: Connection) -> set[str]:
 
 
 def published_pages(db: Connection, pages: Iterable[str]) -> set[str]:
-    """Those of the pages that have a key in the store."""
+    """Those of the pages that a key in the store shows, where they are to be or where they were."""
+    shown = func.coalesce(Record.written_owner_id, Record.owner_id)
     found: set[str] = set()
     for some in chunks(pages):
-        mine = (Record.kind == "page", Record.written.is_not(None), Record.owner_id.in_(some))
-        found |= {page for (page,) in db.execute(select(Record.owner_id).where(*mine))}
+        mine = (Record.kind == "page", Record.written.is_not(None), shown.in_(some))
+        found |= {page for (page,) in db.execute(select(shown).where(*mine))}
     return found
 
 

@@ -149,8 +149,9 @@ def force_all(db: Connection, only: str | None = None) -> None:
 
 
 def forced_left(db: Connection) -> int:
-    """How many pages a running force has still to read."""
-    return int(db.execute(select(func.count()).select_from(Page).where(Page.forced)).scalar() or 0)
+    """How many pages a running force has still to read, those apart that fail: they stay marked until they are read."""
+    left = select(func.count()).select_from(Page).where(Page.forced, Page.attempts == 0)
+    return int(db.execute(left).scalar() or 0)
 
 
 @dataclass(frozen=True, slots=True)

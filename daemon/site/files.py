@@ -84,11 +84,15 @@ class FileLinks:
             return Shown(self._copy(previous), previous.id, previous.width, previous.height)
         return Shown(None if is_signed(file) else file.url, file.id)
 
-    def holds_back(self, files: Iterable[FileFacts], notion_now: float) -> bool:
-        """Whether a page waits for copies: of files that are new, and only for so long."""
+    def holds_until(self, files: Iterable[FileFacts]) -> float:
+        """Until when (Notion's clock) a page waits for copies: of files that are new, and only for so long."""
         seconds = HOLD_WITHOUT_ADDRESS_SECONDS if self.public_url is None else HOLD_SECONDS
         waited_for = [file for file in files if not file.settled and self.concerns(file)]
-        return any(notion_now < file.first_seen_at + seconds for file in waited_for)
+        return max((file.first_seen_at + seconds for file in waited_for), default=float("-inf"))
+
+    def holds_back(self, files: Iterable[FileFacts], notion_now: float) -> bool:
+        """Whether a page waits for copies now."""
+        return notion_now < self.holds_until(files)
 
     def concerns(self, file: FileFacts) -> bool:
         """Whether there is anything to fetch: to copy it whole, or to measure it."""

@@ -5,11 +5,13 @@ values are rendered only when they are written.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from operator import itemgetter
+from types import MappingProxyType
 from typing import Any
 
 from daemon.jsontext import content_hash
@@ -49,14 +51,21 @@ class Composition:
     former: dict[str, Former] = field(default_factory=dict)
     redirects: dict[str, dict[str, str]] = field(default_factory=dict)
     links: FileLinks = field(default_factory=FileLinks)
-    held: frozenset[str] = frozenset()
-    """Pages that wait for copies of new files; `unborn`: those of them that have no key yet, and are listed nowhere."""
+    held: Mapping[str, float] = field(default_factory=dict)
+    """Pages that wait for copies of new files, and until when at most (Notion's clock); `unborn`: those of them that
+    have no key yet, and are listed nowhere."""
     unborn: frozenset[str] = frozenset()
 
     def is_of(self, now: float) -> bool:
         """Whether no date has come since it was worked out, and the clock was not set back."""
         due = self.visibility.changes_at
         return now > self.made_at - CLOCK_JITTER_SECONDS and (due is None or now < due)
+
+    @property
+    def changes_at(self) -> float | None:
+        """When it changes by itself: the next date comes, or a page has waited long enough for its files."""
+        due = self.visibility.changes_at
+        return min([*self.held.values(), *([] if due is None else [due])], default=None)
 
     def is_published(self, page_id: str) -> bool:
         """Whether a page has its key: it has a settled slug, was read whole at least once, and waits for nothing."""
@@ -89,6 +98,14 @@ class Composition:
     def is_ours(self, page_id: str) -> bool:
         """Whether a page is published, or known and held back: no other key than its own shows it."""
         return self.is_published(page_id) or page_id in self.layout.hidden
+
+    def drafts_among(self, pages: Collection[str]) -> set[str]:
+        """Those of these pages that are held back although they were published until now.
+
+        What was published is not held back because nothing can be told of it, nor with all the others of its source.
+        """
+        hidden = _judged(self.facts, self.made_at, self.facts.shown | set(pages))[1].hidden
+        return set(pages) & hidden.keys()
 
     def child_pages(self, page_id: str) -> list[dict[str, str]]:
         """The published child pages of a page, in reading order."""
@@ -138,17 +155,14 @@ class Composition:
         card, cover = self.facts.cards[page_id], self._cover(page_id)
         return card if cover is None else {**card, "cover": cover.url}
 
-    @cached_property
-    def waiting(self) -> frozenset[tuple[str, str]]:
-        """(kind, owner) of the values that wait for files: those of held pages, and the lists that show them."""
-        shown = self.held - self.unborn
-        if not shown:
-            return frozenset(("page", page) for page in self.held)
-        lists = [("index", source.name, self.members(source.name)) for source in self.facts.sources]
-        known = (database for database in self.layout.databases if database in self.facts.databases)
-        lists += [("database", database, self.rows_of(database)) for database in known]
-        found = {(kind, owner) for kind, owner, pages in lists if not shown.isdisjoint(pages)}
-        return frozenset(found | {("page", page) for page in self.held})
+    def held_in(self, kind: str, owner_id: str) -> frozenset[str]:
+        """The pages that wait for files among those that the value of a key shows."""
+        if kind == "page":
+            return frozenset({owner_id}) if owner_id in self.held else frozenset()
+        if not self.held or kind not in ("index", "database"):
+            return frozenset()
+        members = self.members(owner_id) if kind == "index" else self.rows_of(owner_id)
+        return frozenset(page for page in members if page in self.held and page not in self.unborn)
 
     def members(self, name: str) -> list[str]:
         """The rows of a source, or its page. A retired source counts only where no configured one has its name."""
@@ -200,9 +214,10 @@ class Composition:
         return str(self.facts.cards[page_id].get("title") or "")
 
 
-def held_pages(facts: SiteFacts, links: FileLinks, notion_now: float) -> frozenset[str]:
-    """Pages that wait for copies of new files."""
-    return frozenset(page for page, files in facts.files.items() if links.holds_back(files, notion_now))
+def held_pages(facts: SiteFacts, links: FileLinks, notion_now: float) -> dict[str, float]:
+    """Pages that wait for copies of new files, and until when at most."""
+    waits = {page: links.holds_until(files) for page, files in facts.files.items()}
+    return {page: until for page, until in waits.items() if notion_now < until}
 
 
 def compose(
@@ -210,7 +225,7 @@ def compose(
     written_keys: Iterable[str],
     now: float,
     links: FileLinks | None = None,
-    held: frozenset[str] = frozenset(),
+    held: Mapping[str, float] = MappingProxyType({}),
     unborn: frozenset[str] = frozenset(),
 ) -> Composition:
     """The keys there should be now (unix seconds, Notion's clock).
@@ -218,9 +233,7 @@ def compose(
     `written_keys`: lists among them are kept up to date even while rows are unread. `held`, `unborn`: pages that wait
     for copies of their files.
     """
-    seen = judge(facts.sources, facts.rows, facts.cards, facts.shown, now)
-    kept_back = {page: one.source for page, one in seen.held.items()}
-    layout = lay_out(facts.sources, facts.rows, facts.databases, facts.pages, kept_back, seen.kept_out)
+    seen, layout = _judged(facts, now, facts.shown)
     site = Composition(facts, layout, seen, now, links=links or FileLinks(), held=held, unborn=unborn)
     written = set(written_keys)
     for page_id, place in site.layout.places.items():
@@ -233,6 +246,13 @@ def compose(
         _want_database(site, database_id, written)
     _want_redirects(site)
     return site
+
+
+def _judged(facts: SiteFacts, now: float, shown: AbstractSet[str]) -> tuple[Visibility, Layout]:
+    """What is held back, and where everything else is. `shown`: pages that were published until now."""
+    seen = judge(facts.sources, facts.rows, facts.cards, shown, now)
+    kept_back = {page: one.source for page, one in seen.held.items()}
+    return seen, lay_out(facts.sources, facts.rows, facts.databases, facts.pages, kept_back, seen.kept_out)
 
 
 def _page_hash(site: Composition, place: Place) -> str:

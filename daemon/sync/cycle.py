@@ -236,9 +236,7 @@ class Cycle:
         site = self.site
         is_old = site is None or bool(site.held) or not site.is_of(now)
         if site is None or is_old or self.changed or summary.found or tally.is_news:
-            self.changed = False
-            fresh, summary.removed = await self._ledger.call(self.compose, self._not_before(site, now))
-            self.site = site = fresh
+            site, summary.removed = await self._work_out(self._not_before(site, now))
         self._note(summary, await self.publisher.publish(site))
         if self.publisher.is_unsearched and await self._is_all_there():
             # What is to go is deleted by the next cycle, together with what tells where it went.
@@ -249,12 +247,26 @@ class Cycle:
         summary.pending = await self._ledger.call(records.pending_count)
         summary.problem = summary.problem or self.publisher.problem
 
-    def compose(self, db: Connection, notion_now: float) -> tuple[Composition, int]:
-        """Work out the site from the ledger and keep what should be; forget pages that have no place any more."""
+    async def _work_out(self, notion_now: float) -> tuple[Composition, int]:
+        """The site as the ledger says it should be; what changes meanwhile is for the next time."""
+        self.changed = False
+        try:
+            site, removed = await self._ledger.call(self.compose, notion_now)
+        except BaseException:
+            self.changed = True  # else the news would be forgotten, and not published before the next
+            raise
+        self.site = site
+        return site, removed
+
+    def compose(self, db: Connection, notion_now: float, *, hold: bool = True) -> tuple[Composition, int]:
+        """Work out the site from the ledger and keep what should be; forget pages that have no place any more.
+
+        `hold`: pages wait for copies of their new files.
+        """
         facts = records.load_site(db)
-        held = held_pages(facts, self.links, notion_now)
-        unborn = held - records.published_pages(db, held)
-        site = compose(facts, records.written_keys(db), notion_now, self.links, held, unborn)
+        held = held_pages(facts, self.links, notion_now) if hold else {}
+        unborn = held.keys() - records.published_pages(db, held)
+        site = compose(facts, records.written_keys(db), notion_now, self.links, held, frozenset(unborn))
         places, hidden = site.layout.places, site.layout.hidden
         publishing.keep_shown(db, places, hidden)
         publishing.keep_refused(db, site.visibility.refused)
@@ -369,7 +381,8 @@ class Cycle:
     async def republish(self, *, everything: bool = True) -> int:
         """Write what the ledger holds, without a request to Notion. Out: how many keys. Raises KVError."""
         self.publisher.may_claim = lambda: True
-        site, _ = await self._ledger.call(self.compose, self._api.notion_now())
+        # Nothing is copied meanwhile, so there is nothing to wait for.
+        site, _ = await self._ledger.call(self.compose, self._api.notion_now(), hold=False)
         if everything:
             await self._ledger.call(records.rewrite)
         count = 0
@@ -384,7 +397,8 @@ class Cycle:
 
     async def is_published(self) -> bool:
         """Whether the store holds what the ledger says it should, but for what the store refuses."""
-        return not self.changed and not await self._ledger.call(self._writable)
+        is_old = self.changed or self.waits_for_files
+        return not is_old and not await self._ledger.call(self._writable)
 
     def _writable(self, db: Connection) -> bool:
         """Whether there is a key to write now: some wait for the copies of their files."""
@@ -433,7 +447,7 @@ class Cycle:
     async def _is_all_there(self) -> bool:
         """Whether the whole site has been read and written."""
         waiting = await self._ledger.call(records.pending_count, refused=False)
-        return not waiting and await self.first_sync_done()
+        return not (waiting or self.waits_for_files) and await self.first_sync_done()
 
     async def first_sync_done(self) -> bool:
         """Whether everything was read once since this ledger began; remembered when it is."""

@@ -399,15 +399,21 @@ class Publisher:
         except KVError as error:
             self._back_off(error)
             return 0
+        # Held back only because it was not known that they were published: they are, and the search begins again.
+        hidden = {page for page in found.values() if not site.is_published(page)}
+        back = hidden - site.drafts_among(hidden)
+        leftovers = {key: page for key, page in found.items() if page not in back}
 
         def adopt(db: Connection) -> None:
-            records.adopt_for_removal(db, found)
+            records.adopt_for_removal(db, leftovers)
+            publishing.were_shown(db, back)
             publishing.add_former(db, former)
-            meta.put(db, Fact.STORE_UNSEARCHED, None)
+            meta.put(db, Fact.STORE_UNSEARCHED, bool(back) or None)
 
         await self._ledger.call(adopt)
-        self.is_unsearched = False
-        log.info("searched the store for pages under former slugs", action="leftovers", found=sorted(found))
+        self.is_unsearched = bool(back)
+        told = {"found": sorted(leftovers), "published": len(back)}
+        log.info("searched the store for pages under former slugs", action="leftovers", **told)
         return len(found) + len(former)
 
     async def _former_slugs(self, site: Composition, found: Mapping[str, str]) -> dict[str, Former]:
@@ -565,12 +571,18 @@ def _place(key: str) -> str:
 
 
 def writable(site: Composition, rows: Iterable[Pending]) -> list[list[Pending]]:
-    """The groups to write now. Those with a value that waits for copies of files wait with it."""
-    return [group for group in grouped(rows) if not any(_is_held(site, row) for row in group)]
+    """The groups to write now: all but the pages that wait for copies of their files, and the lists that show them.
+
+    A page that moves, or takes another's place, does not wait: lists name it where it is from now on.
+    """
+    groups = list(grouped(rows))
+    alone = [group[0] for group in groups if len(group) == 1]
+    waiting = {row.owner_id for row in alone if row.kind == "page" and _held(site, row)}
+    return [group for group in groups if len(group) > 1 or waiting.isdisjoint(_held(site, group[0]))]
 
 
-def _is_held(site: Composition, row: Pending) -> bool:
-    return row.wanted is not None and (row.kind, row.owner_id) in site.waiting
+def _held(site: Composition, row: Pending) -> frozenset[str]:
+    return frozenset() if row.wanted is None else site.held_in(row.kind, row.owner_id)
 
 
 def _urgency(group: Sequence[Pending]) -> tuple[int, bool, str]:
