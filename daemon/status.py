@@ -81,7 +81,7 @@ def _details(db: Connection, parts: Parts) -> dict[str, Any]:
     left = work.backlog(db, notion_now)
     return {
         "cycles": [_cycle(summary) for summary in cycles.recent(db)],
-        "jobs": [_job(task) for task in tasks.newest(db, JOBS_LISTED)],
+        "jobs": [job_in_short(task) for task in tasks.newest(db, JOBS_LISTED)],
         "sources": _sources(db),
         "intervals": {
             "pollSeconds": round(parts.vitals.poll_seconds, 1),
@@ -149,7 +149,7 @@ def _with_moments(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{**row, "nextTryAt": moment(row["nextTryAt"])} for row in rows]
 
 
-def _job(task: tasks.Task) -> dict[str, Any]:
+def job_in_short(task: tasks.Task) -> dict[str, Any]:
     """A job in short; `/api/jobs/{id}` has its steps."""
     return {
         "id": task.id,

@@ -12,7 +12,7 @@ from daemon import jsontext
 from daemon.ledger import tasks
 from daemon.ledger.ledger import LedgerError
 from daemon.ledger.tasks import Task
-from daemon.status import moment
+from daemon.status import job_in_short, moment
 from daemon.steps import Steps, outcome, planned
 from daemon.web.answers import error_answer, json_answer
 from daemon.web.auth import protected
@@ -105,19 +105,10 @@ def event(task: Task) -> str:
 def shown(task: Task) -> dict[str, Any]:
     """A job as people and programs see it; times as ISO 8601."""
     job = {
-        "id": task.id,
-        "state": task.state,
-        "kind": task.kind,
-        "origin": task.origin,
-        "force": bool(task.options.get("force")),
-        "only": task.options.get("only"),
-        "createdAt": moment(task.created_at),
+        **job_in_short(task),
         "startedAt": moment(task.started_at),
-        "finishedAt": moment(task.finished_at),
         "attempts": task.attempts,
         "retriesLeft": task.retries_left,
-        "nextTryAt": moment(task.next_try_at),
-        "problem": task.problem,
         "steps": [_step(step, task.numbers) for step in _steps(task)],
     }
     if task.result is not None:
