@@ -55,6 +55,8 @@ class Composition:
     """Pages that wait for copies of new files, and until when at most (Notion's clock); `unborn`: those of them that
     have no key yet, and are listed nowhere."""
     unborn: frozenset[str] = frozenset()
+    is_unsure: bool = False
+    """Nobody knows yet what the store held before: what is held back may have been published until now."""
 
     def is_of(self, now: float) -> bool:
         """Whether no date has come since it was worked out, and the clock was not set back."""
@@ -227,6 +229,8 @@ def compose(
     links: FileLinks | None = None,
     held: Mapping[str, float] = MappingProxyType({}),
     unborn: frozenset[str] = frozenset(),
+    *,
+    is_unsure: bool = False,
 ) -> Composition:
     """The keys there should be now (unix seconds, Notion's clock).
 
@@ -235,6 +239,7 @@ def compose(
     """
     seen, layout = _judged(facts, now, facts.shown)
     site = Composition(facts, layout, seen, now, links=links or FileLinks(), held=held, unborn=unborn)
+    site.is_unsure = is_unsure
     written = set(written_keys)
     for page_id, place in site.layout.places.items():
         if site.is_published(page_id):
@@ -266,6 +271,8 @@ def _page_hash(site: Composition, place: Place) -> str:
 
 def _want_index(site: Composition, name: str, listed: bool, written: set[str]) -> None:
     key, pages = key_index(name), site.members(name)
+    is_doubtful = site.is_unsure and not pages and bool(site.visibility.kept_out.get(name))
+    listed = listed and not is_doubtful  # an empty one would be the first that is heard of a wrong filter
     if key not in site.wanted and (key in written or (listed and _all_there(site, pages))):
         site.wanted[key] = Wanted("index", name, 0, _list_hash(site, pages, INDEX_FIELDS))
 

@@ -240,7 +240,8 @@ class Cycle:
         self._note(summary, await self.publisher.publish(site))
         if self.publisher.is_unsearched and await self._is_all_there():
             # What is to go is deleted by the next cycle, together with what tells where it went.
-            self.changed = bool(await self.publisher.find_leftovers(site)) or self.changed
+            found = await self.publisher.find_leftovers(site)
+            self.changed = self.changed or bool(found) or not self.publisher.is_unsearched
         self.on_files()
         left = await self._ledger.call(work.backlog, now)
         summary.due = left.due
@@ -266,7 +267,8 @@ class Cycle:
         facts = records.load_site(db)
         held = held_pages(facts, self.links, notion_now) if hold else {}
         unborn = held.keys() - records.published_pages(db, held)
-        site = compose(facts, records.written_keys(db), notion_now, self.links, held, frozenset(unborn))
+        written, is_unsure = records.written_keys(db), bool(meta.get(db, Fact.STORE_UNSEARCHED))
+        site = compose(facts, written, notion_now, self.links, held, frozenset(unborn), is_unsure=is_unsure)
         places, hidden = site.layout.places, site.layout.hidden
         publishing.keep_shown(db, places, hidden)
         publishing.keep_refused(db, site.visibility.refused)

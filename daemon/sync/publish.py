@@ -389,9 +389,11 @@ class Publisher:
         Out: how many, with the former slugs of ours that are told of; the site has to be worked out again for them. To
         be called when every page of the site has its key. What else is there is not ours.
         """
-        if self.standing is not Standing.OWNER or self._clock.monotonic() < self.paused_until:
+        if self.standing is Standing.STANDBY or self._clock.monotonic() < self.paused_until:
             return 0
         try:
+            if not await self.may_write():  # where all is held back nothing was written yet
+                return 0
             keys = [key async for key in self._kv.scan("page:*")]
             unknown = await self._ledger.call(records.unknown_keys, keys)
             found = {key: page async for key, page in self.pages_shown(unknown) if site.is_ours(page)}
