@@ -14,7 +14,7 @@ from daemon.kv.embedded import EmbeddedKV
 from daemon.ledger.records import Pending
 from daemon.site.redirects import Former, follow, redirects
 from daemon.site.rules import Condition, Rule
-from daemon.sync.publish import grouped
+from daemon.sync.groups import grouped
 from daemon.sync.verify import Kind
 from tests.support.oracle import check
 from tests.support.world import OLD, World, a_world

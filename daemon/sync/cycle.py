@@ -26,8 +26,9 @@ from daemon.site.files import FileLinks
 from daemon.sync.compose import Composition, compose, held_pages
 from daemon.sync.evidence import Inquiry
 from daemon.sync.feeds import STOPS_THE_RUN, Feeds
+from daemon.sync.groups import writable
 from daemon.sync.plan import Trust
-from daemon.sync.publish import Published, Publisher, Standing, writable
+from daemon.sync.publish import Published, Publisher, Standing
 from daemon.sync.reader import Reader, Tally
 from daemon.sync.rulebook import Rulebook
 from daemon.sync.sweep import Sweep
