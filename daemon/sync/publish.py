@@ -122,6 +122,8 @@ class Publisher:
         """Told, before anything is written, what the pages of the site to be published were last read as."""
         self.on_written: list[Callable[[Sequence[str]], None]] = []
         """Told of each batch that was marked: the pages whose keys it set."""
+        self.on_standing: Callable[[], None] = lambda: None
+        """Called when it has taken the store, or stands by."""
         self.took_over_at = float("-inf")
         """The monotonic second at which it came out of standby last."""
         self.is_unsearched = False
@@ -184,6 +186,7 @@ class Publisher:
         if self.standing is Standing.STANDBY:
             self.took_over_at = self._clock.monotonic()
         self._owner, self.standing, self._in_doubt = mine, Standing.OWNER, False
+        self.on_standing()
         log.info("owns the key-value store", action="owner", token=token)
         return True
 
@@ -234,6 +237,7 @@ class Publisher:
 
     def _stand_by(self) -> None:
         self._owner, self.standing = None, Standing.STANDBY
+        self.on_standing()
         log.warning("another daemon writes to this store: standing by", action="standby")
 
     async def heartbeat(self) -> None:
