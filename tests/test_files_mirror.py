@@ -147,7 +147,9 @@ async def test_a_replaced_file_shows_at_once_and_the_old_one_leaves_after_its_gr
         written: list[str] = []
         gallery.app.cycle.publisher.on_written.append(written.extend)
         await gallery.settle()
-        assert len(written) == 1  # the page: the index, which tells when it was edited, need not wait for the copy
+        assert (
+            len(written) == 1
+        )  # the page: the index, which tells when it was edited, need not wait for the copy
         new = await gallery.image_url("one")
         assert new != old and len(gallery.downloads) == 2 and len(gallery.copies()) == 2
         await gallery.app.files.tidy()
