@@ -74,7 +74,7 @@ class App:
         daemon_id, beat = self.cycle.publisher.daemon_id, settings.heartbeat_seconds
         self.presence = Presence(self.ledger, self.clock, daemon_id, beat)
         self.presence.is_on_standby = lambda: self.cycle.on_standby
-        self.cycle.publisher.on_standing = self.presence.beat_now
+        self.cycle.publisher.on_standing = self.presence.tell
         self.outgoing = Outgoing()
         self.revalidation = self._revalidation()
         self.alarm = self._alarm()

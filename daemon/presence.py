@@ -26,11 +26,11 @@ class Presence:
         self._clock = clock
         self._beat_seconds = min(BEAT_SECONDS, heartbeat_seconds)
         self._beating: asyncio.Task[None] | None = None
-        self._early = asyncio.Event()
+        self._news = asyncio.Event()
 
-    def beat_now(self) -> None:
-        """Something of this process changed that others go by: whether it stands by."""
-        self._early.set()
+    def tell(self) -> None:
+        """It stands by now, or does no more: who looks for somebody that works must not be told otherwise."""
+        self._news.set()
 
     async def arrive(self) -> None:
         """A daemon begins: others may be there. Raises LedgerError."""
@@ -58,21 +58,24 @@ class Presence:
 
     async def _beat(self, role: Role) -> None:
         while True:
-            await self._until_next_beat()
+            await self._until_next()
             try:
                 await self._ledger.call(tasks.beat, self._me(role), self._now())
             except LedgerError as error:
                 log.warning("no sign of life could be given", action="beat_failed", error=str(error))
 
-    async def _until_next_beat(self) -> None:
-        due = asyncio.ensure_future(self._clock.sleep_until(self._clock.monotonic() + self._beat_seconds))
-        early = asyncio.ensure_future(self._early.wait())
+    async def _until_next(self) -> None:
+        next_at = self._clock.monotonic() + self._beat_seconds
+        waits = [
+            asyncio.ensure_future(self._clock.sleep_until(next_at)),
+            asyncio.ensure_future(self._news.wait()),
+        ]
         try:
-            await asyncio.wait({due, early}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            due.cancel()
-            early.cancel()
-        self._early.clear()
+            for wait in waits:
+                wait.cancel()
+        self._news.clear()
 
     def _me(self, role: Role) -> Worker:
         return Worker(self.worker_id, role, self.is_on_standby(), self._beat_seconds)

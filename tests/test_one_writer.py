@@ -456,7 +456,10 @@ async def test_a_daemon_goes_on_with_what_the_one_before_left(site: Site) -> Non
 
 
 async def test_of_two_daemons_on_one_ledger_the_writer_does_it(site: Site) -> None:
-    """Replicas that share a ledger: who stands by leaves tasks alone, and does them once it has taken over."""
+    """Replicas that share a ledger: who stands by leaves tasks alone, and does them once it has taken over.
+
+    Fails when whoever takes over says so only with its next sign of life: a command finds nobody who works.
+    """
     old = await site.daemon("one")
     await old.until("/ready")
     new = await site.daemon("one")
