@@ -280,6 +280,35 @@ async def test_files_of_a_draft_stay_its_own_when_it_shows_them_no_more(tmp_path
         assert len(gallery.copies()) == 2
 
 
+async def test_a_row_that_became_a_draft_leaves_the_index_although_others_wait_for_files(
+    tmp_path: Path,
+) -> None:
+    """Its page is gone: the index must not name it for as long as people put images into other pages.
+
+    Fails when a list waits for files with the pages that it shows, whatever else changed in it.
+    """
+
+    def build(gallery: Gallery) -> None:
+        gallery.workspace.add_property(gallery.source, "Live", "checkbox")
+
+    async with a_gallery(tmp_path, settings={"PUBLISH_FILTER": "pages:Live=true"}, build=build) as gallery:
+        pages = [gallery.add(name) for name in ("Withdrawn", "Busy")]
+        for page in pages:
+            gallery.workspace.set_properties(page, {"Live": True})
+        await gallery.settle()
+        gallery.app.files.copier.may_work = lambda: False
+        gallery.clock.advance(HOUR)
+        gallery.workspace.set_properties(pages[0], {"Live": False})
+        gallery.put_image(pages[1], "new.png")
+        gallery.clock.advance(1.0)
+        await gallery.cycle()
+        assert gallery.app.cycle.waits_for_files and not await gallery.text("page:withdrawn")
+        assert [item["slug"] for item in (await gallery.value("pages:index"))["items"]] == ["busy"]
+        assert "new.png" not in await gallery.text("page:busy") and "/assets/" not in await gallery.text(
+            "page:busy"
+        )
+
+
 # The end -------------------------------------------------------------------------------------------------------------
 
 

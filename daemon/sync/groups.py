@@ -45,12 +45,19 @@ def _place(key: str) -> str:
 def writable(site: Composition, rows: Iterable[Pending]) -> list[list[Pending]]:
     """The groups to write now: all but the pages that wait for copies of their files, and the lists that show them.
 
-    A page that moves, or takes another's place, does not wait: lists name it where it is from now on.
+    A page that moves, or takes another's place, does not wait: lists name it where it is from now on. And no list waits
+    while a page comes or goes: it would name what is not there any more.
     """
     groups = list(grouped(rows))
     alone = [group[0] for group in groups if len(group) == 1]
     waiting = {row.owner_id for row in alone if row.kind == "page" and _held(site, row)}
+    if any(_comes_or_goes(row) for group in groups for row in group):
+        return [group for group in groups if len(group) > 1 or group[0].owner_id not in waiting]
     return [group for group in groups if len(group) > 1 or waiting.isdisjoint(_held(site, group[0]))]
+
+
+def _comes_or_goes(row: Pending) -> bool:
+    return row.kind == "page" and (row.wanted is None or row.written_owner_id is None)
 
 
 def _held(site: Composition, row: Pending) -> frozenset[str]:
