@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from daemon.demo import blocks as b
-from daemon.kv.base import Owner, Write
+from daemon.kv.base import KVUnavailable, Owner, Write
 from daemon.ledger import links, meta, records, tasks
 from daemon.ledger.ledger import LedgerError
 from daemon.ledger.meta import Fact
@@ -226,15 +226,23 @@ async def test_a_filter_that_nothing_passes_empties_no_store_whose_ledger_is_los
     monkeypatch.setattr(world.kv, "apply", watched)
     word = "Publishd" if "not there" in rule else "Live"
     world.rules = {"pages": Rule((Condition("Status", (word,)),))}
-    await world.start()
+    with monkeypatch.context() as patch:
+        patch.setattr(world.kv, "read_owner", _away)  # it does not answer yet when the daemon starts
+        await world.start()
     await world.settle()
-    await world.poll()
-    await world.poll()
+    world.clock.advance(OLD)
+    await world.cycle.publisher.heartbeat()
+    for _ in range(3):
+        await world.poll()
     await world.settle()
     assert await world.slugs() == there
     assert set(indexes) == {4}
     held = await world.ledger.call(links.held_links)
     assert len(held) == (0 if word == "Publishd" else 4)
+
+
+async def _away() -> Owner | None:
+    raise KVUnavailable("the store does not answer")
 
 
 async def test_files_of_a_draft_stay_its_own_when_it_shows_them_no_more(tmp_path: Path) -> None:

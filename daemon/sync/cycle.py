@@ -268,7 +268,9 @@ class Cycle:
         facts = records.load_site(db)
         held = held_pages(facts, self.links, notion_now) if hold else {}
         unborn = held.keys() - records.published_pages(db, held)
-        written, is_unsure = records.written_keys(db), bool(meta.get(db, Fact.STORE_UNSEARCHED))
+        was_met = meta.get(db, Fact.CONTENT_ID) is not None
+        is_unsure = not was_met or bool(meta.get(db, Fact.STORE_UNSEARCHED))
+        written = records.written_keys(db)
         site = compose(facts, written, notion_now, self.links, held, frozenset(unborn), is_unsure=is_unsure)
         places, hidden = site.layout.places, site.layout.hidden
         publishing.keep_shown(db, places, hidden)
