@@ -545,6 +545,31 @@ async def test_pages_that_move(tmp_path: Path) -> None:
         assert store.gaps == []
 
 
+@pytest.mark.parametrize("moving", ["row", "child", "database"])
+async def test_what_moves_to_the_top_of_the_workspace_leaves(tmp_path: Path, moving: str) -> None:
+    """It can still be read, and lies in nothing of the site: its keys leave within a sweep, with what is below it.
+
+    Fails when the workspace, which has no id, does not count as another place.
+    """
+    async with a_world(tmp_path) as world:
+        site, workspace = Site(world, rows=8), world.workspace
+        world.clock.advance(OLD)
+        await world.start()
+        await world.settle()
+        before = await world.slugs()
+        thing, gone = {
+            "row": (site.more[0], {"row-0"}),
+            "child": (site.child, {slug for slug in before if slug.startswith("parent/child")}),
+            "database": (site.jobs, {"parent/printer"} & before or {"printer"}),
+        }[moving]
+        assert gone <= before
+        workspace.move(thing, None)
+        world.clock.advance(900)
+        await world.sweep()
+        await world.settle()
+        assert gone.isdisjoint(await world.slugs())
+
+
 async def test_a_page_that_moves_to_where_nobody_looks(tmp_path: Path) -> None:
     """From a row, which the query shows, to a page deep below, of which only the sweep would tell: it is never gone.
 

@@ -438,7 +438,10 @@ def test_weighing_what_a_get_says() -> None:
     assert plan.weigh(here, iter(["other", "home"])) is Evidence.KEPT
     assert plan.weigh(here, ["other"]) is Evidence.MOVED
     assert plan.weigh(here, []) is Evidence.KEPT
-    assert plan.weigh({"parent": {"workspace": True}}, ["home"]) is Evidence.KEPT
+    assert plan.weigh({"parent": {"workspace": True}}, ["home"]) is Evidence.MOVED
+    assert plan.weigh({"parent": {"agent_id": "somebody"}}, ["home"]) is Evidence.MOVED
+    assert plan.weigh({"parent": {"workspace": True}}, []) is Evidence.KEPT
+    assert plan.weigh({"parent": {}}, ["home"]) is plan.weigh({}, ["home"]) is Evidence.KEPT
 
 
 @pytest.mark.parametrize("word", ["in_trash", "archived", "is_archived"])

@@ -240,8 +240,10 @@ def weigh(thing: Mapping[str, Any] | None, homes: Iterable[str]) -> Evidence:
         return Evidence.DISAPPEARED
     if thing.get("in_trash") or thing.get("archived") or thing.get("is_archived"):
         return Evidence.TRASHED
-    named, at_home = parent_id(thing), set(homes)
-    return Evidence.KEPT if named is None or not at_home or named in at_home else Evidence.MOVED
+    at_home = set(homes)
+    # Without a parent it is a partial object. One that is of no kind we know (the workspace itself) is another place.
+    tells = bool(thing.get("parent")) and bool(at_home)
+    return Evidence.MOVED if tells and parent_id(thing) not in at_home else Evidence.KEPT
 
 
 def too_many(lost: int, of: int) -> bool:
