@@ -263,7 +263,10 @@ class Editor:
             return False
 
     def move(self) -> str:
-        """A page or an inline database goes into another page, block or database; or off the site, or onto it."""
+        """A page or an inline database goes into another page, block or database; or off the site, or onto it.
+
+        Off the site is a page outside, or the top of the workspace, which has no id.
+        """
         refs = {ref for _, ref in self.configured}
         thing = self.rng.choice([self.a_page(), self.a_page(), *self._there(self.databases), self._outside])
         places = [self.a_place()] if thing in self.databases else [self.a_place(), *self._tops]
@@ -273,9 +276,10 @@ class Editor:
         above = {place, *self.workspace.ancestors(place)}
         if thing in refs or thing in above or self.workspace.parent_of(thing)[1] == place:
             return ""
-        self.workspace.move(thing, place)
+        to_the_top = place == self._outside and self.rng.random() < 0.5
+        self.workspace.move(thing, None if to_the_top else place)
         self.unannounced.add(thing)
-        return f"moved {self._title(thing)} to {place[-6:]}"
+        return f"moved {self._title(thing)} to {'the top' if to_the_top else place[-6:]}"
 
     def sync(self) -> str:
         """A synced block, on the site or outside it, and a copy of it somewhere."""
