@@ -47,6 +47,8 @@ _LOOKS_SECRET: Final[tuple[tuple[re.Pattern[str], str], ...]] = (
     (re.compile(r"(?<=://)([^/\s:@]*):(?!password@)[^/\s@]+@"), rf"\1:{REDACTED}@"),
     # ?secret=abc, x_token=abc
     (re.compile(rf"\b({_SECRET_NAME})=(?!\[redacted)[^\s&\"'<>,;)]+", re.IGNORECASE), rf"\1={REDACTED}"),
+    # X-Amz-Signature=abc: who has the whole address has the file
+    (re.compile(r"(signature)=(?!\[redacted)[^\s&\"'<>,;)]+", re.IGNORECASE), rf"\1={REDACTED}"),
     # "token": "abc", 'Authorization': 'abc'
     (re.compile(rf"""(["']{_SECRET_NAME}["']\s*:\s*)(["']).*?\2""", re.IGNORECASE), rf"\1\2{REDACTED}\2"),
     # Notion's own secrets, whatever stands before them

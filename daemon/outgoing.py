@@ -100,6 +100,6 @@ def _retry_after(text: str, now: datetime) -> float | None:
     except ValueError:
         try:
             seconds = (email.utils.parsedate_to_datetime(text) - now).total_seconds()
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError):
             return None
     return None if math.isnan(seconds) else min(max(seconds, 0.0), LONGEST_RETRY_AFTER_SECONDS)

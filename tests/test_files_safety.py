@@ -181,3 +181,8 @@ async def test_room_is_first_come_first_served() -> None:
     assert await waiting[1] == 10
     await asyncio.gather(gone, return_exceptions=True)
     assert await room.take(90) == 90
+
+
+def test_site_local_addresses_are_not_public() -> None:
+    """Fails when Python's word is taken for fec0::/10, which it counts as global."""
+    assert not is_public(ipaddress.ip_address("fec0::1"))

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
+import httpx
 import pytest
 
 from daemon.kv import (
@@ -19,7 +20,7 @@ from daemon.kv import (
     Owner,
     Write,
 )
-from daemon.kv.upstash import UpstashKV
+from daemon.kv.upstash import UpstashKV, _retry_after_seconds
 from tests.support.redis_server import RedisServer
 from tests.support.upstash_server import QUOTA_MESSAGE, Fault, UpstashServer
 
@@ -283,3 +284,8 @@ def test_tokens_that_cannot_be_one(token: str) -> None:
     with pytest.raises(KVUnauthorized) as caught:
         UpstashKV("https://example.com", token)
     assert not token.strip() or token not in str(caught.value)
+
+
+def test_a_retry_after_beyond_all_calendars_says_nothing() -> None:
+    """Fails when the overflow of the date's parser leaves the store's door as an error that nobody expects."""
+    assert _retry_after_seconds(httpx.Headers({"Retry-After": f"1 Jan {'9' * 20} 00:00:00"})) is None

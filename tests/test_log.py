@@ -350,3 +350,9 @@ def test_module_keeps_no_secret_after_forgetting() -> None:
     register_secret("treasure")
     forget_secrets()
     assert redact("treasure") == "treasure"
+
+
+def test_the_signature_of_an_address_is_hidden() -> None:
+    """Who has a signed address has the file. Fails when signatures are left in the text."""
+    text = redact("no answer from https://files.example/a.png?X-Amz-Date=1&X-Amz-Signature=deadbeef&x=1")
+    assert text == f"no answer from https://files.example/a.png?X-Amz-Date=1&X-Amz-Signature={REDACTED}&x=1"

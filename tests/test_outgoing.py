@@ -110,3 +110,11 @@ async def test_what_went_wrong_is_said_without_the_address(head: str, problem: s
 def test_retry_after(text: str, seconds: float | None) -> None:
     """Seconds or a date, never more than an hour; what cannot be understood is as good as nothing."""
     assert _retry_after(text, NOW) == seconds
+
+
+@pytest.mark.parametrize(
+    "text", ["Mon, 01 Jan 2020 00:00:00 +99999999999999999999", f"1 Jan {'9' * 20} 00:00:00"]
+)
+def test_a_moment_beyond_all_calendars_is_none(text: str) -> None:
+    """Fails when the overflow of the date's parser reaches the caller, who is promised that nothing is raised."""
+    assert _retry_after(text, NOW) is None

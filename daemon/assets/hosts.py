@@ -68,6 +68,8 @@ def _split(url: str) -> SplitResult:
 def is_public(address: Address) -> bool:
     """Whether an address is out on the internet, whatever it is wrapped in."""
     inner = _unwrapped(address)
+    if isinstance(inner, ipaddress.IPv6Address) and inner.is_site_local:
+        return False  # fec0::/10, which Python counts as global
     return inner.is_global and not (inner.is_multicast or inner.is_reserved or inner.is_unspecified)
 
 

@@ -155,9 +155,9 @@ def _retry_after_seconds(headers: httpx.Headers) -> float | None:
 def _seconds_until(moment: str, now: str) -> float:
     try:
         until = parsedate_to_datetime(moment).timestamp()
-    except ValueError:
+    except (ValueError, TypeError, OverflowError):
         return math.nan
     try:
         return max(0.0, until - parsedate_to_datetime(now).timestamp())
-    except ValueError:
+    except (ValueError, TypeError, OverflowError):
         return max(0.0, until - time.time())
