@@ -1,5 +1,6 @@
 """What the daemon says of itself: the brief form that anybody may see, and the full one for who has the secret."""
 
+import re
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -24,6 +25,7 @@ from daemon.vitals import Vitals
 CLOCK_OFF_SECONDS = 120.0
 MOST_LISTED = 100
 JOBS_LISTED = 10
+_ID = re.compile(r"\b[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}\b", re.IGNORECASE)
 NOT_TYPES = frozenset(("published", "databases", "keys", "waiting", "heldBack"))
 """What the counts hold beside the types of pages."""
 
@@ -44,6 +46,13 @@ class Parts(Protocol):
 
 def brief(parts: Parts) -> dict[str, Any]:
     """Version, state, counts and times; no titles, slugs or ids. Costs no request and no query."""
+    known = _known(parts)
+    last = known["lastCycle"]
+    shown = None if last is None else {**last, "problem": without_ids(last["problem"])}
+    return {**known, "reason": without_ids(known["reason"]), "lastCycle": shown}
+
+
+def _known(parts: Parts) -> dict[str, Any]:
     now, vitals = parts.clock.monotonic(), parts.vitals
     vitals.last_progress = parts.cycle.reader.last_progress
     vitals.waits_until = now + parts.api.limiter.paused_for_seconds
@@ -63,7 +72,12 @@ def brief(parts: Parts) -> dict[str, Any]:
 
 async def full(parts: Parts) -> dict[str, Any]:
     """Everything a person needs to see what goes on and why something does not."""
-    return {**brief(parts), **await parts.ledger.call(_details, parts)}
+    return {**_known(parts), **await parts.ledger.call(_details, parts)}
+
+
+def without_ids(text: str | None) -> str | None:
+    """A reason as anybody may see it: what Notion says of a failure may name pages and databases."""
+    return None if text is None else _ID.sub("…", text)
 
 
 def counts(site: Composition | None) -> dict[str, int]:

@@ -97,6 +97,24 @@ async def test_titles_and_slugs_are_shown_only_with_the_secret(tmp_path: Path) -
         assert SECRET not in page.text
 
 
+async def test_a_reason_names_no_ids_without_the_secret(tmp_path: Path) -> None:
+    """What Notion says of a failure may name a database: anybody sees the rest of it, who has the secret all of it.
+
+    Fails when the reason is shown as it is.
+    """
+    named = (
+        "Could not find database with ID: f98ddc84-f59d-4887-956e-ab79e9b161f4, "
+        "nor f98ddc84f59d4887956eab79e9b161f4."
+    )
+    async with served(tmp_path) as (app, http):
+        app.vitals.cycled(Summary(0.0, looked=True, problem=named), app.clock)
+        for path in ("/health", "/ready", "/status", "/"):
+            shown = await http.get(path)
+            assert "f98ddc84" not in shown.text and "Could not find database" in shown.text
+        whole = (await http.get("/status", headers={"x-sync-secret": SECRET})).json()
+        assert whole["reason"] == whole["lastCycle"]["problem"] == named
+
+
 async def test_without_a_configured_secret_nothing_is_opened(tmp_path: Path) -> None:
     """No secret can open what has none."""
     async with served(tmp_path, CRON_SECRET="") as (_, http):
