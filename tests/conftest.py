@@ -21,6 +21,12 @@ def without_own_settings(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One worker more than there are cores: tests wait for processes and sockets about as long as they compute."""
+    return (os.cpu_count() or 1) + 1
+
+
 def _refuse_skip(report: pytest.CollectReport | pytest.TestReport) -> None:
     if REQUIRE_ALL and report.skipped and not hasattr(report, "wasxfail"):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
