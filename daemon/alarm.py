@@ -10,23 +10,20 @@ does not repeat it, and in memory while the ledger is the trouble.
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any
 
 import structlog
 from sqlalchemy import Connection
 
 from daemon import __version__, jsontext
-from daemon.clock import Clock
 from daemon.env import SecretStr
 from daemon.ledger import meta
 from daemon.ledger.ledger import Ledger, LedgerError
 from daemon.ledger.meta import Fact
 from daemon.log import redact
-from daemon.notion.api import NotionApi
 from daemon.outgoing import Outgoing
-from daemon.sync.cycle import Cycle
 from daemon.sync.plan import retry_delay_seconds
-from daemon.vitals import STALE_SECONDS, Vitals
+from daemon.vitals import STALE_SECONDS, Watched, verdict
 
 log = structlog.get_logger(__name__)
 LOOK_SECONDS = 5.0
@@ -41,15 +38,6 @@ BACK_OFF_FIRST_SECONDS = 5
 BACK_OFF_LONGEST_SECONDS = 300
 MOST_WAITING = 10
 LONGEST_REASON = 500
-
-
-class Watched(Protocol):
-    """What the alarm looks at."""
-
-    clock: Clock
-    vitals: Vitals
-    cycle: Cycle
-    api: NotionApi
 
 
 @dataclass(frozen=True)
@@ -91,15 +79,13 @@ class State:
 
 def look_at(parts: Watched) -> Seen:
     """How the daemon is, from memory alone."""
-    now, vitals = parts.clock.monotonic(), parts.vitals
-    vitals.last_progress = parts.cycle.reader.last_progress
-    vitals.waits_until = now + parts.api.limiter.paused_for_seconds
-    healthy, state, reason = vitals.verdict(now)
+    vitals = parts.vitals
+    healthy, state, reason = verdict(parts)
     span = max(3 * vitals.poll_seconds, min(8 * vitals.poll_seconds, STALE_SECONDS))
     cycled, is_refused = vitals.last_summary is not None, vitals.stop_reason is not None
     is_unhealthy = not healthy and not is_refused
     trouble = vitals.trouble if vitals.failures else reason if is_unhealthy else None
-    if not is_refused and vitals.waits_until > now:
+    if not is_refused and parts.api.limiter.paused_for_seconds > 0:
         trouble = None  # Notion asked to wait: that is known, and ends by itself
     return Seen(
         state="stopped" if is_refused else "failing" if trouble else state,

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
+from typing import Any, Protocol
 
 
 class Clock(Protocol):
@@ -14,6 +14,18 @@ class Clock(Protocol):
     def monotonic(self) -> float: ...
 
     async def sleep_until(self, monotonic_seconds: float) -> None: ...
+
+
+async def wait_for(clock: Clock, event: asyncio.Event, moment: float | None) -> None:
+    """Wait until the event is set, or until a monotonic moment (None: there is none), whichever comes first."""
+    waits: list[asyncio.Future[Any]] = [asyncio.ensure_future(event.wait())]
+    if moment is not None:
+        waits.append(asyncio.ensure_future(clock.sleep_until(moment)))
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
 
 
 class SystemClock:

@@ -2,11 +2,10 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 import structlog
 
-from daemon.clock import Clock
+from daemon.clock import Clock, wait_for
 from daemon.ledger.ledger import LedgerError
 
 log = structlog.get_logger(__name__)
@@ -52,7 +51,7 @@ class Errand:
             self._woken.clear()
             moment = await self._safe_turn()
             if not is_last:
-                await self._wait(moment)
+                await wait_for(self._clock, self._woken, moment)
 
     async def _safe_turn(self) -> float | None:
         try:
@@ -62,13 +61,3 @@ class Errand:
         except Exception:
             log.exception("a turn crashed", action=f"{self._name}_crashed")
         return self._clock.monotonic() + AFTER_A_FAILURE_SECONDS
-
-    async def _wait(self, moment: float | None) -> None:
-        waiting: set[asyncio.Task[Any]] = {asyncio.create_task(self._woken.wait())}
-        if moment is not None:
-            waiting.add(asyncio.create_task(self._clock.sleep_until(moment)))
-        try:
-            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in waiting:
-                task.cancel()

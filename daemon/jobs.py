@@ -38,7 +38,8 @@ class NobodyWorksError(Exception):
 class Request:
     """What somebody asked for, and waits for: a task of the ledger, or one who waits here for the `answer`.
 
-    `sweep`: the one it waits for, where it waits for one. `before`: the numbers of its earlier lives.
+    `sweep`: the one it waits for, where it waits for one. `before`: the numbers of its earlier lives;
+    `kept`: how far it is, as the ledger has it from us.
     """
 
     kind: Kind
@@ -52,6 +53,7 @@ class Request:
     has_begun: bool = False
     sweep: asyncio.Task[str | None] | None = None
     total: Summary | None = None
+    kept: Any = None
 
     def __post_init__(self) -> None:
         self.steps = Steps(planned(self.kind, self.options))
@@ -96,18 +98,11 @@ class Jobs:
         self._clock = clock
         self._worker_id = cycle.publisher.daemon_id
         self._news = asyncio.Event()
-        self._saved: dict[str, Any] = {}
         self.wake: Callable[[], None] = lambda: None
         self.stopping = asyncio.Event()
         """The process is to end: nobody is kept waiting."""
 
     # Asking ------------------------------------------------------------------------------------------------------
-
-    async def add(self, kind: Kind, options: Mapping[str, Any]) -> str:
-        """Leave a task in the ledger and begin with it now. Out: its id; `tasks.find` tells how far it is."""
-        task_id = await self._ledger.call(tasks.add, kind, options, self._now())
-        self.wake()
-        return task_id
 
     async def ask(
         self,
@@ -255,7 +250,6 @@ class Jobs:
         else:
             request.steps.interrupted(problem, now, for_good=not again)
         await self._save(request)
-        self._saved.pop(request.task_id, None)
         if again:
             await self._try_again_later(request, str(problem))
         else:
@@ -301,10 +295,10 @@ class Jobs:
         if request.task_id is None:
             return
         steps, numbers = request.steps.as_list(), request.numbers()
-        if self._saved.get(request.task_id) == (steps, numbers):
+        if request.kept == (steps, numbers):
             return
         await self._ledger.call(tasks.progressed, request.task_id, self._worker_id, steps, numbers)
-        self._saved[request.task_id] = (steps, numbers)
+        request.kept = (steps, numbers)
         self._tell()
 
     def _now(self) -> float:

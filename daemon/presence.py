@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import structlog
 
-from daemon.clock import Clock
+from daemon.clock import Clock, wait_for
 from daemon.ledger import tasks
 from daemon.ledger.ledger import Ledger, LedgerError
 from daemon.ledger.tasks import Role, Worker
@@ -58,24 +58,12 @@ class Presence:
 
     async def _beat(self, role: Role) -> None:
         while True:
-            await self._until_next()
+            await wait_for(self._clock, self._news, self._clock.monotonic() + self._beat_seconds)
+            self._news.clear()
             try:
                 await self._ledger.call(tasks.beat, self._me(role), self._now())
             except LedgerError as error:
                 log.warning("no sign of life could be given", action="beat_failed", error=str(error))
-
-    async def _until_next(self) -> None:
-        next_at = self._clock.monotonic() + self._beat_seconds
-        waits = [
-            asyncio.ensure_future(self._clock.sleep_until(next_at)),
-            asyncio.ensure_future(self._news.wait()),
-        ]
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
-        self._news.clear()
 
     def _me(self, role: Role) -> Worker:
         return Worker(self.worker_id, role, self.is_on_standby(), self._beat_seconds)

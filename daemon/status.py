@@ -20,7 +20,7 @@ from daemon.site.visibility import Why
 from daemon.sync.compose import Composition
 from daemon.sync.cycle import Cycle
 from daemon.sync.hints import Hints
-from daemon.vitals import Vitals
+from daemon.vitals import Vitals, verdict
 
 CLOCK_OFF_SECONDS = 120.0
 MOST_LISTED = 100
@@ -54,9 +54,7 @@ def brief(parts: Parts) -> dict[str, Any]:
 
 def _known(parts: Parts) -> dict[str, Any]:
     now, vitals = parts.clock.monotonic(), parts.vitals
-    vitals.last_progress = parts.cycle.reader.last_progress
-    vitals.waits_until = now + parts.api.limiter.paused_for_seconds
-    healthy, state, reason = vitals.verdict(now)
+    healthy, state, reason = verdict(parts)
     return {
         "version": __version__,
         "state": state,
@@ -78,11 +76,6 @@ async def full(parts: Parts) -> dict[str, Any]:
 def without_ids(text: str | None) -> str | None:
     """A reason as anybody may see it: what Notion says of a failure may name pages and databases."""
     return None if text is None else _ID.sub("…", text)
-
-
-def counts(site: Composition | None) -> dict[str, int]:
-    """How much is on the site; nothing before it was worked out."""
-    return {} if site is None else site.counts
 
 
 def moment(unix_seconds: float | None) -> str | None:

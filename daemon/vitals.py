@@ -2,14 +2,24 @@
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from daemon.clock import Clock
 from daemon.meters import Meters, Outcome
-from daemon.sync.cycle import Summary
+from daemon.notion.api import NotionApi
+from daemon.sync.cycle import Cycle, Summary
 
 STALE_SECONDS = 120.0
 """Without a success or any progress for this long (or three intervals) the daemon is not healthy."""
+
+
+class Watched(Protocol):
+    """What tells how a daemon is doing."""
+
+    clock: Clock
+    vitals: "Vitals"
+    cycle: Cycle
+    api: NotionApi
 
 
 @dataclass
@@ -96,3 +106,11 @@ class Vitals:
         success = self.started_at if self.last_success is None else self.last_success
         progress = self.last_progress if self.last_progress is not None else float("-inf")
         return now - success < allowed or now - progress < STALE_SECONDS
+
+
+def verdict(parts: Watched) -> tuple[bool, str, str | None]:
+    """(healthy, state, reason) now, from memory alone: no request, no query, nothing that grows with the site."""
+    now, vitals = parts.clock.monotonic(), parts.vitals
+    vitals.last_progress = parts.cycle.reader.last_progress
+    vitals.waits_until = now + parts.api.limiter.paused_for_seconds
+    return vitals.verdict(now)

@@ -328,7 +328,9 @@ async def test_what_is_asked_for_at_once_is_done_once(tmp_path: Path) -> None:
         await app.vitals.became_ready.wait()
         before, reads = await app.kv.get("pages:index"), daemon.sandbox.count("GET", "/children")
         asked: list[dict[str, Any]] = [{"only": "pages"}, {"force": True}, {}]
-        ids = [await app.schedule.jobs.add(Kind.SYNC, options) for options in asked]
+        now = daemon.clock.now().timestamp()
+        ids = [await app.ledger.call(tasks.add, Kind.SYNC, options, now) for options in asked]
+        app.jobs.wake()
         found = await asyncio.gather(*(over(app.ledger, task_id) for task_id in ids))
         app.schedule.stop()
         await working

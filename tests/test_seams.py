@@ -135,7 +135,7 @@ async def test_work_that_was_asked_for_ends_when_its_pages_have_their_files(tmp_
         app.files.copier.may_work = lambda: False
         gallery.put_image(page, "new.png")
         gallery.clock.advance(1.0)
-        job_id = await app.jobs.add(Kind.REPUBLISH, {})
+        job_id = await app.ledger.call(tasks.add, Kind.REPUBLISH, {}, gallery.clock.now().timestamp())
         await app.schedule._turn(app.schedule._take())
         assert (job := await app.ledger.call(tasks.find, job_id)) is not None and not job.is_over
         app.files.copier.may_work = lambda: True

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import structlog
 from sqlalchemy import Connection
 
-from daemon.clock import Clock
+from daemon.clock import Clock, wait_for
 from daemon.ledger import links, meta, originals, sources, work
 from daemon.ledger.ledger import Ledger, LedgerError
 from daemon.ledger.meta import Fact
@@ -112,7 +112,8 @@ class Hints:
         """Attend to what arrives, and to what has rested, until cancelled."""
         try:
             while True:
-                await self._until_something_is_ready()
+                await wait_for(self._clock, self._arrived, self._inbox.ready_at(self._clock.monotonic()))
+                self._arrived.clear()
                 await self._guarded(self.attend())
         finally:
             await self.stop()
@@ -123,18 +124,6 @@ class Hints:
         for task in under_way:
             task.cancel()
         await asyncio.gather(*under_way, return_exceptions=True)
-
-    async def _until_something_is_ready(self) -> None:
-        ready_at = self._inbox.ready_at(self._clock.monotonic())
-        waits: list[asyncio.Future[Any]] = [asyncio.ensure_future(self._arrived.wait())]
-        if ready_at is not None:
-            waits.append(asyncio.ensure_future(self._clock.sleep_until(ready_at)))
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
-        self._arrived.clear()
 
     async def _guarded(self, doing: Coroutine[Any, Any, None]) -> None:
         """Whatever goes wrong ends this attempt alone: polling goes on."""

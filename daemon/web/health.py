@@ -9,6 +9,7 @@ from starlette.routing import BaseRoute, Route
 from daemon import __version__, jsontext
 from daemon.ledger.ledger import LedgerError
 from daemon.status import Parts, brief, full, moment, without_ids
+from daemon.vitals import verdict
 from daemon.web.answers import error_answer, json_answer
 from daemon.web.auth import Access, access, refusal
 
@@ -60,11 +61,9 @@ def health_answer(parts: Parts, live: bool) -> tuple[int, str]:
 
 
 def _verdict(parts: Parts) -> tuple[bool, dict[str, Any]]:
-    """Healthy or not, and why, from memory alone: no request, no query, nothing that grows with the site."""
+    """Healthy or not, and why, for anybody."""
     now, vitals = parts.clock.monotonic(), parts.vitals
-    vitals.last_progress = parts.cycle.reader.last_progress
-    vitals.waits_until = now + parts.api.limiter.paused_for_seconds
-    healthy, state, reason = vitals.verdict(now)
+    healthy, state, reason = verdict(parts)
     return healthy, {
         "state": state,
         "reason": without_ids(reason),
