@@ -93,11 +93,11 @@ class Site:
 
 @pytest.fixture
 async def site(redis_server: RedisServer, tmp_path: Path) -> AsyncIterator[Site]:
-    """Three rows, one with a child page, in a sandbox that stamps to the second.
+    """Three rows, one with a child page, made an hour ago, in a sandbox whose stamps are exact.
 
-    Made an hour ago: an edit right after the start has a stamp of its own then, which no command has to see settled.
+    Each edit has a stamp of its own then: one that shares its stamp with a read is settled after a command has ended.
     """
-    sandbox = Sandbox(habits=Habits(stamp_granularity_seconds=1))
+    sandbox = Sandbox(habits=Habits(stamp_granularity_seconds=0))
     workspace = sandbox.workspace
     with workspace.at(datetime.now(UTC) - timedelta(hours=1)):
         root = workspace.create_page(None, "Root")
