@@ -71,17 +71,17 @@ class App:
         self.jobs = self.schedule.jobs
         self.hints = Hints(self.api, self.ledger, self.cycle, self.clock, self.schedule.wake)
         self.handshakes = Handshakes(self.ledger, self.clock, settings.notion_webhook_verification_token)
-        daemon_id, beat = self.cycle.publisher.daemon_id, settings.heartbeat_seconds
+        daemon_id, beat = self.cycle.lease.daemon_id, settings.heartbeat_seconds
         self.presence = Presence(self.ledger, self.clock, daemon_id, beat)
         self.presence.is_on_standby = lambda: self.cycle.on_standby
-        self.cycle.publisher.on_standing = self.presence.tell
+        self.cycle.lease.on_standing = self.presence.tell
         self.outgoing = Outgoing()
         self.revalidation = self._revalidation()
         self.alarm = self._alarm()
         self.errands = self._errands()
         self._connect_files()
-        self.cycle.publisher.status_text = self._status_text
-        self.cycle.publisher.may_claim = lambda: self.api.has_answered
+        self.cycle.lease.status_text = self._status_text
+        self.cycle.lease.may_claim = lambda: self.api.has_answered
         self.edit_lag = EditLag()
         self.cycle.publisher.on_publish = self.edit_lag.follow
         self.cycle.publisher.on_written.append(self._measure_lag)
@@ -169,7 +169,7 @@ class App:
     def _measure_lag(self, written: Sequence[str]) -> None:
         """Of edits made since the start (or taking over); what a first sync brings is old, however new it is."""
         now = self.api.notion_now()
-        looking_since = max(self.vitals.started_at, self.cycle.publisher.took_over_at)
+        looking_since = max(self.vitals.started_at, self.cycle.lease.took_over_at)
         since = now - (self.clock.monotonic() - looking_since)
         lags = self.edit_lag.written(written, now, since)
         for lag in lags if self.vitals.ready else ():

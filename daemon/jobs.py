@@ -96,7 +96,7 @@ class Jobs:
         self._cycle = cycle
         self._ledger = ledger
         self._clock = clock
-        self._worker_id = cycle.publisher.daemon_id
+        self._worker_id = cycle.lease.daemon_id
         self._news = asyncio.Event()
         self.wake: Callable[[], None] = lambda: None
         self.stopping = asyncio.Event()

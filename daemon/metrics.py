@@ -19,7 +19,7 @@ from daemon.ledger.meta import Fact
 from daemon.ledger.work import Backlog
 from daemon.meters import PREFIX, Outcome
 from daemon.status import NOT_TYPES, Parts, brief
-from daemon.sync.publish import Standing
+from daemon.sync.lease import Standing
 
 FRESH_SECONDS = 1.0
 """Scrapes within this time share one answer: whoever scrapes all the time holds up neither ledger nor loop."""
@@ -145,7 +145,7 @@ class _Collector(Collector):
         )
 
     def _store(self) -> Iterator[Metric]:
-        kv, standing = self._parts.kv, self._parts.cycle.publisher.standing
+        kv, standing = self._parts.kv, self._parts.cycle.lease.standing
         yield _counter("kv_commands", "Commands to the key-value store.", kv.commands)
         yield _counter("kv_sent_bytes", "Bytes of keys and values sent to be written.", kv.bytes_written)
         standings: Labels = {(one.value,): float(one is standing) for one in Standing}

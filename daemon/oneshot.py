@@ -107,7 +107,7 @@ async def verify(app: App, *, repair: bool = False) -> Verification:
     if not repair or not done.left:
         return done
     at_work = await app.ledger.call(tasks.present, app.clock.now().timestamp())
-    done.by_owner = bool(at_work) or not await app.cycle.publisher.is_free()
+    done.by_owner = bool(at_work) or not await app.cycle.lease.is_free()
     if done.by_owner and any(difference.kind is Kind.STORE for difference in done.left):
         return done  # its owner has another ledger: what is marked in ours, nobody would do
     stop = asyncio.Event()

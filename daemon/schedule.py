@@ -236,7 +236,7 @@ class Schedule:
         if self._cycle.on_standby:
             try:
                 # What is there may be another daemon's work, which the composition at hand knows nothing of.
-                self._cycle.changed = await self._cycle.publisher.may_write() or self._cycle.changed
+                self._cycle.changed = await self._cycle.lease.may_write() or self._cycle.changed
             except KVError as error:
                 log.warning("the key-value store does not answer", action="store_failed", error=str(error))
         self._vitals.on_standby = self._cycle.on_standby

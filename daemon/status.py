@@ -124,7 +124,7 @@ def _details(db: Connection, parts: Parts) -> dict[str, Any]:
         ],
         "store": {
             "kind": parts.kv.name,
-            "standing": parts.cycle.publisher.standing.value,
+            "standing": parts.cycle.lease.standing.value,
             "problem": parts.cycle.publisher.problem,
         },
         "webhooks": {

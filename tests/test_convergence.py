@@ -287,7 +287,7 @@ class Life(RuleBasedStateMachine):
         cycle = self.world.cycle
         if cycle.on_standby:
             with contextlib.suppress(KVError):
-                await cycle.publisher.may_write()
+                await cycle.lease.may_write()
         if not cycle.on_standby:
             with contextlib.suppress(NotionUnauthorized):
                 await self.world.run()

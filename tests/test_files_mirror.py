@@ -195,7 +195,7 @@ async def test_nothing_leaves_that_a_live_key_names(tmp_path: Path) -> None:
         await gallery.app.kv.close()
         assert isinstance(gallery.app.kv, EmbeddedKV)
         flaky = FlakyKV(gallery.app.kv.path)
-        gallery.app.cycle.publisher._kv = gallery.app.kv = flaky
+        gallery.app.cycle.publisher._kv = gallery.app.cycle.lease._kv = gallery.app.kv = flaky
         flaky.is_down = True
         gallery.replace_file(block, "new.png")
         for _ in range(3):

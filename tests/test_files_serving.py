@@ -186,7 +186,7 @@ async def test_a_page_that_is_not_published_keeps_its_files_to_itself(tmp_path: 
     """
     async with a_gallery(tmp_path) as gallery:
         gallery.put_image(gallery.add("One"), "photo.png")
-        gallery.app.cycle.publisher.may_claim = lambda: False
+        gallery.app.cycle.lease.may_claim = lambda: False
         await gallery.cycle()
         await gallery.app.files.copier.drain()
         await gallery.cycle(look=False)
@@ -194,6 +194,6 @@ async def test_a_page_that_is_not_published_keeps_its_files_to_itself(tmp_path: 
         ((file,),) = gallery.app.cycle.site.facts.files.values()
         address = f"{gallery.url}/assets/{file.id}"
         assert (await gallery.http.get(address)).status_code == 404
-        gallery.app.cycle.publisher.may_claim = lambda: True
+        gallery.app.cycle.lease.may_claim = lambda: True
         await gallery.publish()
         assert (await gallery.http.get(address)).status_code == 200

@@ -10,8 +10,8 @@ from daemon.demo.habits import Habits
 from daemon.kv.base import KVUnavailable
 from daemon.ledger import work
 from daemon.sync.cycle import Cycle
+from daemon.sync.lease import Standing
 from daemon.sync.plan import Priority
-from daemon.sync.publish import Standing
 from tests.support.site import Site, said, synced
 from tests.support.world import OLD, World, a_world
 
@@ -168,15 +168,15 @@ async def test_the_newest_daemon_writes_and_the_old_one_stands_by(tmp_path: Path
         )
         await other.start()
         await other.catch_up()
-        assert other.cycle.publisher.standing is Standing.OWNER
+        assert other.cycle.lease.standing is Standing.OWNER
         world.workspace.append_blocks(site.hello, [b.paragraph("two")])
         await world.poll()
         assert world.cycle.on_standby and "two" not in await said(world, "hello")
         await other.run()
         assert "two" in await said(world, "hello")
-        assert not await world.cycle.publisher.may_write()
+        assert not await world.cycle.lease.may_write()
         await other.stop()
-        assert await world.cycle.publisher.may_write()
+        assert await world.cycle.lease.may_write()
 
 
 async def test_a_flushed_store_is_rewritten_from_the_ledger(tmp_path: Path) -> None:

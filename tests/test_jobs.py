@@ -60,7 +60,7 @@ def test_the_numbers_of_several_lives_are_added() -> None:
 async def next_process(daemon: Daemon) -> AsyncIterator[Daemon]:
     """The daemon was killed; another one starts on what it left."""
     await daemon.app.cycle.abandon()
-    await daemon.app.ledger.call(tasks.leave, daemon.app.cycle.publisher.daemon_id)
+    await daemon.app.ledger.call(tasks.leave, daemon.app.cycle.lease.daemon_id)
     app = App(daemon.app.settings, daemon.clock)
     try:
         await app.open()
@@ -276,7 +276,7 @@ async def test_scheduled_full_syncs_join(tmp_path: Path) -> None:
             done = await over(daemon, task.id)
         assert [step["name"] for step in done["steps"]] == ["mark", "look", "sweep", "read", "publish"]
         assert done["state"] == "done" and done["steps"][4]["outcome"]["written"]["page"] == before
-        daemon.app.cycle.publisher._stand_by()
+        daemon.app.cycle.lease._stand_by()
         await daemon.app.schedule._full_sync()
         assert len(await daemon.app.ledger.call(tasks.newest, 9)) == 1
 

@@ -9,7 +9,7 @@ import pytest
 from daemon.config import load_settings
 from daemon.kv.base import OWNER_KEY, Owner, Write
 from daemon.schedule import Schedule, Wishes
-from daemon.sync.publish import Standing
+from daemon.sync.lease import Standing
 from daemon.vitals import Vitals
 from tests.support.flaky_kv import FlakyKV
 from tests.support.site import synced
@@ -125,7 +125,7 @@ async def test_a_store_that_is_not_the_one_the_ledger_wrote_is_rewritten(
         await turns(world, 3)
     assert await contents(world) == {**before, **FOREIGN}
     assert {request.path.split("/")[-1] for request in seen} == {"query", "search"}
-    assert watched(world).deleted == [] and world.cycle.publisher.standing is Standing.OWNER
+    assert watched(world).deleted == [] and world.cycle.lease.standing is Standing.OWNER
 
 
 async def test_a_flush_is_not_seen_by_a_poll(world: World) -> None:

@@ -15,7 +15,7 @@ from daemon.demo import blocks as b
 from daemon.ledger import records
 from daemon.ledger.ledger import LedgerError
 from daemon.meters import PREFIX
-from daemon.sync.publish import Standing
+from daemon.sync.lease import Standing
 from tests.support.web import SECRET, Daemon, a_daemon, a_small_site
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "metrics.md"
@@ -161,7 +161,7 @@ async def test_work_that_is_owed_is_counted(daemon: Daemon) -> None:
     await daemon.app.ledger.call(records.refuse, ["page:row"], "too large", 0.0)
     said = await measured(daemon)
     assert (said["keys_waiting"], said["keys_refused"]) == (said["site_keys"], 1)
-    daemon.app.cycle.publisher.standing = Standing.STANDBY
+    daemon.app.cycle.lease.standing = Standing.STANDBY
     said = await measured(daemon)
     assert (said['kv_standing{standing="owner"}'], said['kv_standing{standing="standby"}']) == (0, 1)
 
@@ -304,11 +304,11 @@ async def test_taking_over_is_no_edit(daemon: Daemon) -> None:
     """
     row = await a_row(daemon)
     before = await lags(daemon)
-    publisher = daemon.app.cycle.publisher
-    publisher._stand_by()
+    lease = daemon.app.cycle.lease
+    lease._stand_by()
     daemon.sandbox.workspace.append_blocks(row, [b.paragraph("published by the other one")])
     daemon.clock.advance(HOUR_SECONDS)
-    assert await publisher.may_write() or await publisher.may_write()
+    assert await lease.may_write() or await lease.may_write()
     await daemon.settle()
     assert await lags(daemon) == before
 

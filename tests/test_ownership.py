@@ -11,7 +11,7 @@ from daemon.demo import blocks as b
 from daemon.kv.base import KVUnavailable, Owner, Write
 from daemon.kv.embedded import EmbeddedKV
 from daemon.ledger import records
-from daemon.sync.publish import Standing
+from daemon.sync.lease import Standing
 from tests.support.world import World, a_world
 
 HEARTBEAT_SECONDS = 300.0
@@ -83,15 +83,15 @@ async def test_of_two_newcomers_the_second_to_write_stands_by(daemons: Daemons) 
     await old.catch_up()
     one, two = await daemons.start("one"), await daemons.start("two")
     await one.catch_up()
-    assert one.cycle.publisher.standing is Standing.OWNER
+    assert one.cycle.lease.standing is Standing.OWNER
     await two.run()
-    assert two.cycle.publisher.standing is Standing.STANDBY
-    assert (await owner_of(one)).daemon_id == one.cycle.publisher.daemon_id
+    assert two.cycle.lease.standing is Standing.STANDBY
+    assert (await owner_of(one)).daemon_id == one.cycle.lease.daemon_id
     await old.poll(HEARTBEAT_SECONDS)
     await old.cycle.publisher.heartbeat()
-    assert old.cycle.publisher.standing is Standing.STANDBY
-    await one.cycle.publisher.release()
-    assert await two.cycle.publisher.may_write()
+    assert old.cycle.lease.standing is Standing.STANDBY
+    await one.cycle.lease.release()
+    assert await two.cycle.lease.may_write()
 
 
 @pytest.mark.parametrize("skew_seconds", [-HOUR, HOUR], ids=["behind", "ahead"])
@@ -115,11 +115,11 @@ async def test_another_machines_clock_decides_nothing(daemons: Daemons, skew_sec
     for _ in range(8):
         clock.advance(HEARTBEAT_SECONDS)
         assert await ours.kv.apply([], beat())
-        assert not await ours.cycle.publisher.may_write()
+        assert not await ours.cycle.lease.may_write()
     clock.advance(2.9 * HEARTBEAT_SECONDS)
-    assert not await ours.cycle.publisher.may_write()
+    assert not await ours.cycle.lease.may_write()
     clock.advance(0.2 * HEARTBEAT_SECONDS)
-    assert await ours.cycle.publisher.may_write()
+    assert await ours.cycle.lease.may_write()
 
 
 async def test_who_takes_over_knows_what_the_one_before_worked_out(daemons: Daemons) -> None:
@@ -135,16 +135,16 @@ async def test_who_takes_over_knows_what_the_one_before_worked_out(daemons: Daem
     await old.cycle.publisher.heartbeat()
     old.clock.advance(HEARTBEAT_SECONDS)
     await old.cycle.publisher.heartbeat()
-    assert old.cycle.on_standby and new.cycle.publisher.standing is Standing.OWNER
+    assert old.cycle.on_standby and new.cycle.lease.standing is Standing.OWNER
     new.workspace.append_blocks(daemons.rows[0], [b.paragraph("third")])
     daemons.stores["new"].is_down, daemons.stores["new"].applies = True, False
     await new.poll()
     await new.poll(HOUR)  # the read is trusted: no more is to be read
     assert "third" not in str(await new.value("page:row-0"))
     await new.cycle.abandon()
-    assert not await old.cycle.publisher.may_write()
+    assert not await old.cycle.lease.may_write()
     old.clock.advance(3.1 * HEARTBEAT_SECONDS)
-    assert await old.cycle.publisher.may_write()
+    assert await old.cycle.lease.may_write()
     async with old.counted() as seen:
         for _ in range(3):
             await old.run(look=False)
@@ -189,6 +189,6 @@ async def test_a_late_batch_does_not_undo_the_release(daemons: Daemons) -> None:
     ours = await daemons.start("ours")
     await ours.catch_up()
     before = await owner_of(ours)
-    await ours.cycle.publisher.release()
+    await ours.cycle.lease.release()
     assert not await ours.kv.apply([Write("page:late", "{}")], before)
     assert (await owner_of(ours)).released

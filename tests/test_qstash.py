@@ -135,7 +135,7 @@ async def test_a_call_that_is_delivered_twice_is_done_once(tmp_path: Path) -> No
         await daemon.app.jobs.take()
         again = await deliver(daemon.http, worker, BODY, signature)
         retried = await deliver(daemon.http, worker, BODY, token(BODY, ADDRESS), "msg_1")
-        worker_id = daemon.app.cycle.publisher.daemon_id
+        worker_id = daemon.app.cycle.lease.daemon_id
         job_id = first.json()["jobId"]
         done = {"ok": True, "problem": None}
         await daemon.app.ledger.call(tasks.finish, job_id, worker_id, done, daemon.clock.now().timestamp())
@@ -155,7 +155,7 @@ async def test_a_call_whose_job_failed_is_heard_again(tmp_path: Path) -> None:
         first = await deliver(daemon.http, worker, BODY, token(BODY, ADDRESS), "msg_1")
         await daemon.app.jobs.take()
         failed = {"ok": False, "problem": "Notion was away"}
-        mine = (first.json()["jobId"], daemon.app.cycle.publisher.daemon_id)
+        mine = (first.json()["jobId"], daemon.app.cycle.lease.daemon_id)
         await daemon.app.ledger.call(tasks.finish, *mine, failed, daemon.clock.now().timestamp())
         again = await deliver(daemon.http, worker, BODY, token(BODY, ADDRESS), "msg_1")
         assert again.status_code == 202 and again.json()["jobId"] != first.json()["jobId"]
@@ -175,7 +175,7 @@ async def test_what_cannot_be_kept_is_to_be_delivered_again(
             patch.setattr(daemon.app.ledger, "call", broken)
             away = await deliver(daemon.http, worker, BODY, token(BODY, ADDRESS))
         assert (away.status_code, away.json()["error"]) == (503, "ledger_unavailable")
-        daemon.app.cycle.publisher._stand_by()
+        daemon.app.cycle.lease._stand_by()
         standby = await deliver(daemon.http, worker, BODY, token(BODY, ADDRESS))
         assert (standby.status_code, standby.json()["error"]) == (503, "standby")
         assert await asked(daemon) == []

@@ -22,7 +22,7 @@ from daemon.ledger.tables import Record
 from daemon.outgoing import Outgoing
 from daemon.revalidate import MOST_IN_A_CALL, Revalidation, signature, within
 from daemon.site.addresses import path_of, tag_of
-from daemon.sync.publish import Standing
+from daemon.sync.lease import Standing
 from tests.support.flaky_kv import FlakyKV
 from tests.support.process import command
 from tests.support.receiver import Receiver, a_receiver
@@ -437,12 +437,12 @@ async def test_a_daemon_that_stands_by_tells_nothing(tmp_path: Path, site: Recei
     """It shares the ledger with the one that writes, and that one tells. Fails when standing is not asked for."""
     async with a_daemon(tmp_path, settings={"REVALIDATE_URL": site.url}) as daemon:
         await daemon.catch_up()
-        publisher, teller = daemon.app.cycle.publisher, daemon.app.revalidation
+        lease, teller = daemon.app.cycle.lease, daemon.app.revalidation
         assert teller is not None
-        publisher.standing = Standing.STANDBY
+        lease.standing = Standing.STANDBY
         again_at = await teller.turn()
         assert again_at is not None and again_at > daemon.clock.monotonic() and site.calls == []
-        publisher.standing = Standing.OWNER
+        lease.standing = Standing.OWNER
         assert await teller.turn() is None and site.calls
         assert "x-revalidate-signature" not in site.calls[0].headers
         assert any(warning.startswith("REVALIDATE_SECRET:") for warning in daemon.app.settings.warnings)

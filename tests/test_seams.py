@@ -183,7 +183,7 @@ async def test_a_store_is_searched_when_every_page_has_its_key(tmp_path: Path) -
         assert owner is not None
         await app.kv.apply([Write("page:former", f'{{"meta": {{"notionId": "{page}"}}}}')], owner)
         await app.ledger.call(meta.put, Fact.STORE_UNSEARCHED, True)
-        app.cycle.publisher.is_unsearched = True
+        app.cycle.lease.is_unsearched = True
         gallery.clock.advance(1.0)
         await gallery.cycle()
         app.files.copier.may_work = lambda: True

@@ -27,7 +27,7 @@ from daemon.notion.listing import Answer
 from daemon.oneshot import verify as verify_site
 from daemon.schedule import Schedule, Wishes
 from daemon.sync import verify
-from daemon.sync.publish import Standing
+from daemon.sync.lease import Standing
 from daemon.sync.verify import COMPARE_INTERVAL_SECONDS, Comparison, Kind, differing_keys, is_due
 from daemon.vitals import Vitals
 from tests.support.flaky_kv import FlakyKV
@@ -282,7 +282,7 @@ async def test_the_daemon_mends_the_store_once_a_day(world: World) -> None:
     await world.start()
     world.clock.advance(DAY - 1)
     await world.cycle.publisher.heartbeat()
-    assert world.cycle.publisher.standing is Standing.OWNER
+    assert world.cycle.lease.standing is Standing.OWNER
     assert not await compared_daily(world)
     world.clock.advance(1)
     assert await compared_daily(world)
@@ -297,9 +297,9 @@ async def test_only_the_owner_of_a_store_that_is_well_compares(tmp_path: Path) -
         publisher = world.cycle.publisher
         world.clock.advance(DAY)
         for standing in (Standing.NEW, Standing.STANDBY):
-            publisher.standing = standing
+            world.cycle.lease.standing = standing
             assert not await compared_daily(world)
-        publisher.standing = Standing.OWNER
+        world.cycle.lease.standing = Standing.OWNER
         kv.is_down = True
         await world.cycle.store_check.daily()
         assert await world.ledger.call(meta.get, Fact.STORE_COMPARED_AT) is None

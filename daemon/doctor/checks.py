@@ -36,7 +36,7 @@ from daemon.notion.limiter import Lane
 from daemon.notion.retry import RetryPolicy
 from daemon.notion.schema import columns_of
 from daemon.site.rules import Rule
-from daemon.sync.publish import TAKE_OVER_AFTER_HEARTBEATS
+from daemon.sync.lease import TAKE_OVER_AFTER_HEARTBEATS
 from daemon.web.server import listener
 
 NOTION_SECONDS = 15.0

@@ -27,8 +27,9 @@ from daemon.sync.compose import Composition, compose, held_pages
 from daemon.sync.evidence import Inquiry
 from daemon.sync.feeds import STOPS_THE_RUN, Feeds
 from daemon.sync.groups import writable
+from daemon.sync.lease import Lease, Standing
 from daemon.sync.plan import Trust
-from daemon.sync.publish import Published, Publisher, Standing
+from daemon.sync.publish import Published, Publisher
 from daemon.sync.reader import Reader, Tally
 from daemon.sync.rulebook import Rulebook
 from daemon.sync.sweep import Sweep
@@ -104,7 +105,8 @@ class Cycle:
         self.whereabouts = whereabouts = Whereabouts(api, ledger, trust)
         self.reader = Reader(api, ledger, trust, clock, whereabouts)
         self.inquiry = Inquiry(api, ledger, trust, clock, self.feeds, whereabouts)
-        self.publisher = Publisher(kv, ledger, clock, heartbeat_seconds)
+        self.lease = Lease(kv, ledger, clock, heartbeat_seconds)
+        self.publisher = Publisher(kv, ledger, clock, self.lease)
         self.site: Composition | None = None
         self.rulebook = Rulebook(api, ledger, self.feeds)
         self.sweep = Sweep(api, ledger, trust, self.feeds, self.inquiry, whereabouts, self.rulebook)
@@ -112,7 +114,7 @@ class Cycle:
         """Which addresses bundles hold for the files that Notion hosts."""
         self.on_files: Callable[[], None] = lambda: None
         """Called when there may be files to copy."""
-        self.store_check = StoreCheck(kv, ledger, self.publisher, clock)
+        self.store_check = StoreCheck(kv, ledger, self.lease, self.publisher, clock)
         self.notion_check = NotionCheck(api, ledger, trust, self.feeds, whereabouts)
         self.changed = True
         """Whether the ledger may say something new about the site since it was last worked out."""
@@ -239,10 +241,10 @@ class Cycle:
         if site is None or is_old or self.changed or summary.found or tally.is_news:
             site, summary.removed = await self._work_out(self._not_before(site, now))
         self._note(summary, await self.publisher.publish(site))
-        if self.publisher.is_unsearched and await self._is_all_there():
+        if self.lease.is_unsearched and await self._is_all_there():
             # What is to go is deleted by the next cycle, together with what tells where it went.
             found = await self.publisher.find_leftovers(site)
-            self.changed = self.changed or bool(found) or not self.publisher.is_unsearched
+            self.changed = self.changed or bool(found) or not self.lease.is_unsearched
         self.on_files()
         left = await self._ledger.call(work.backlog, now)
         summary.due = left.due
@@ -309,7 +311,7 @@ class Cycle:
     async def start(self) -> None:
         """Before the first cycle: find out whether the store is the one that the ledger wrote."""
         try:
-            await self.publisher.check_store()
+            await self.lease.check()
         except KVError as error:
             log.warning(
                 "the key-value store does not answer yet",
@@ -329,7 +331,7 @@ class Cycle:
     async def stop(self) -> None:
         """Abandon what is in flight and give the store back."""
         await self.abandon()
-        await self.publisher.release()
+        await self.lease.release()
 
     async def begin_force(self, only: str | None = None) -> None:
         """Have everything read again and every key rewritten; one that is under way goes on instead.
@@ -366,7 +368,7 @@ class Cycle:
 
     def can_go_on(self) -> bool:
         """Whether another cycle right away could do something: nobody told us to wait."""
-        paused = self._clock.monotonic() < self.publisher.paused_until or not self.publisher.is_entitled
+        paused = self._clock.monotonic() < self.publisher.paused_until or not self.lease.is_entitled
         return not self.reader.gave_up and self.reader.stopped_by is None and not paused
 
     async def is_read(self, only: str | None = None) -> bool:
@@ -385,7 +387,7 @@ class Cycle:
 
     async def republish(self, *, everything: bool = True) -> int:
         """Write what the ledger holds, without a request to Notion. Out: how many keys. Raises KVError."""
-        self.publisher.may_claim = lambda: True
+        self.lease.may_claim = lambda: True
         # Nothing is copied meanwhile, so there is nothing to wait for.
         site, _ = await self._ledger.call(self.compose, self._api.notion_now(), hold=False)
         if everything:
@@ -447,7 +449,7 @@ class Cycle:
 
     @property
     def on_standby(self) -> bool:
-        return self.publisher.standing is Standing.STANDBY
+        return self.lease.standing is Standing.STANDBY
 
     async def _is_all_there(self) -> bool:
         """Whether the whole site has been read and written."""

@@ -1,19 +1,13 @@
-"""Writes what differs: records to the key-value store, in atomic batches, by the one daemon that owns it.
+"""Writes what differs: records to the key-value store, in atomic batches, by the one daemon that holds the lease.
 
-A batch holds every key that one change touches (a page that moves leaves its old key in the same breath), is applied
-by one script only while `sync:owner` still carries our fencing token, and is marked in the ledger afterwards: killed
-in between, it is simply written again.
+A batch holds every key that one change touches (a page that moves leaves its old key in the same breath), and is
+marked in the ledger afterwards: killed in between, it is simply written again.
 """
 
-import asyncio
 import hashlib
-import secrets
-import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from enum import StrEnum
+from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
@@ -26,41 +20,26 @@ from daemon.kv.base import (
     MAX_BATCH_BYTES,
     KVError,
     KVQuotaExceeded,
-    KVUnavailable,
     KVValueTooLarge,
-    Owner,
     Write,
 )
-from daemon.ledger import assets, meta, owed, publishing, records
-from daemon.ledger.ledger import Ledger, LedgerError, chunks
-from daemon.ledger.meta import Fact
+from daemon.ledger import assets, owed, records
+from daemon.ledger.ledger import Ledger, LedgerError
 from daemon.ledger.records import Pending, ReadFacts
-from daemon.notion.ids import normalize_id
-from daemon.site.redirects import Former, recovered, slug_of_redirect
+from daemon.sync import leftovers
 from daemon.sync.compose import Composition
 from daemon.sync.groups import writable
+from daemon.sync.lease import Lease, Standing
 from daemon.sync.plan import retry_delay_seconds
 
 log = structlog.get_logger(__name__)
-STATUS_KEY = "sync:status"
 BACK_OFF_FIRST_SECONDS = 5
 BACK_OFF_LONGEST_SECONDS = 60
 QUOTA_BACK_OFF_SECONDS = 900.0
 """How long a store that refuses for reasons of quota or capacity is left alone."""
-TAKE_OVER_AFTER_HEARTBEATS = 3.0
-RELEASE_SECONDS = 2.0
-"""How long giving the store back may take: a store that hangs must not hold up the end of the process."""
 GROUPS_FETCHED_AT_ONCE = 20
 STATUS_BYTES = 8_192
 """Room for `sync:status`, which travels with a batch."""
-
-
-class Standing(StrEnum):
-    """Whether this daemon may write. `NEW`: it has not written yet and takes the store with its first write."""
-
-    NEW = "new"
-    OWNER = "owner"
-    STANDBY = "standby"
 
 
 @dataclass
@@ -93,194 +72,32 @@ class _Item:
 
 
 class Publisher:
-    """The one writer. `problem` says why nothing is written, `paused_until` (monotonic) until when."""
+    """Writes by the lease. `problem` says why nothing is written, `paused_until` (monotonic) until when."""
 
-    def __init__(self, kv: KV, ledger: Ledger, clock: Clock, heartbeat_seconds: float) -> None:
+    def __init__(self, kv: KV, ledger: Ledger, clock: Clock, lease: Lease) -> None:
         self._kv = kv
         self._ledger = ledger
         self._clock = clock
-        self._heartbeat_seconds = heartbeat_seconds
-        self._owner: Owner | None = None
-        self._met: Owner | None = None
-        self._has_met = False
-        self._last_sign: tuple[int, float] | None = None
-        self._last_sign_at = clock.monotonic()
-        self._in_doubt = False
+        self._lease = lease
         self._is_full = False
         self._failures = 0
-        self._last_beat = clock.monotonic()
-        self.daemon_id = uuid.uuid4().hex
-        self.standing = Standing.NEW
-        self.on_standing: Callable[[], None] = lambda: None
-        """Called when it begins to stand by, and when it owns the store."""
         self.problem: str | None = None
         self.error: KVError | None = None
         self.paused_until = float("-inf")
-        self.status_text: Callable[[], str] = lambda: "{}"
-        self.may_claim: Callable[[], bool] = lambda: True
-        """Whether Notion has answered since the start: a daemon that it refuses must not push another aside."""
         self.on_publish: Callable[[Mapping[str, ReadFacts]], None] = lambda _: None
         """Told, before anything is written, what the pages of the site to be published were last read as."""
         self.on_written: list[Callable[[Sequence[str]], None]] = []
         """Told of each batch that was marked: the pages whose keys it set."""
-        self.took_over_at = float("-inf")
-        """The monotonic second at which it came out of standby last."""
-        self.is_unsearched = False
-        """Whether the store was filled by somebody else, who may have left pages of ours under other slugs."""
         self.site_paths: Mapping[str, str] | None = None
         """Where the pages of each source are on the site that is told what changed; None: no site is told."""
-
-    # Whose store it is -------------------------------------------------------------------------------------------
-
-    async def check_store(self) -> None:
-        """At start: is this the store, with the content, that the ledger wrote? If not, everything is written anew."""
-        await self._compare(await self._meet())
-
-    async def _meet(self) -> Owner | None:
-        """Read who owns the store; a daemon that is new remembers whom it found when it came."""
-        present = await self._kv.read_owner()
-        if not self._has_met:
-            self._met, self._has_met = present, True
-        return present
-
-    async def _compare(self, owner: Owner | None) -> str:
-        """The content id to write under; forgets what was written when the store is not the one we know."""
-
-        def question(db: Connection) -> tuple[str, bool, bool]:
-            content_id, ledger_id = meta.get(db, Fact.CONTENT_ID), ledger_identity(db)
-            if owner is not None and (owner.ledger_id, owner.content_id) == (ledger_id, content_id):
-                return str(content_id), False, bool(meta.get(db, Fact.STORE_UNSEARCHED))
-            known = records.written_any(db)
-            self._owe(db, records.deletions_owed(db))  # the store has lost them, the site may still show them
-            records.forget_written(db)
-            meta.put(db, Fact.STORE_UNSEARCHED, True)
-            if content_id is None or owner is not None or known:
-                content_id = uuid.uuid4().hex
-                meta.put(db, Fact.CONTENT_ID, content_id)
-            return str(content_id), known, True
-
-        content_id, rewritten, self.is_unsearched = await self._ledger.call(question)
-        if rewritten:
-            log.warning(
-                "the key-value store is not the one this ledger wrote: every key is written again",
-                action="store_changed",
-            )
-        return content_id
-
-    async def _claim(self) -> bool:
-        """Take the store with the next fencing token. False: not entitled to, or somebody else was quicker."""
-        if not self.may_claim():
-            return False
-        present = await self._meet()
-        if self.standing is Standing.NEW and self._is_newer(present):
-            self._stand_by()
-            return False
-        content_id = await self._compare(present)
-        ledger_id = await self._ledger.call(ledger_identity)
-        now = self._clock.now().timestamp()
-        token = max((present.token if present else 0) + 1, _fresh_token(now))
-        mine = Owner(token, self.daemon_id, ledger_id, content_id, now)
-        if not await self._kv.claim(mine, present):
-            return False
-        if self.standing is Standing.STANDBY:
-            self.took_over_at = self._clock.monotonic()
-        self._owner, self.standing, self._in_doubt = mine, Standing.OWNER, False
-        self.on_standing()
-        log.info("owns the key-value store", action="owner", token=token)
-        return True
-
-    @property
-    def is_entitled(self) -> bool:
-        """Whether it owns the store, or may take it: if not, what is to be written has to wait."""
-        return self.standing is Standing.OWNER or (self.standing is Standing.NEW and self.may_claim())
-
-    async def may_write(self) -> bool:
-        """Own the store, taking it if it was never tried; in standby look whether it became free."""
-        if self.standing is Standing.OWNER:
-            return not self._in_doubt or await self._renew()
-        if self.standing is Standing.STANDBY and not await self._has_become_free():
-            return False
-        return await self._claim()
-
-    async def _renew(self) -> bool:
-        """After a batch without an answer: it may still arrive, so it must find another token than ours."""
-        present = await self._kv.read_owner()
-        if present is not None and present.daemon_id != self.daemon_id:
-            self._stand_by()
-            return False
-        return await self._claim()
-
-    async def is_free(self) -> bool:
-        """Whether no other daemon writes to the store: nobody has it, it was given back, or its owner fell silent."""
-        present = await self._kv.read_owner()
-        if present is None or present.released or present.daemon_id == self.daemon_id:
-            return True
-        age = self._clock.now().timestamp() - present.heartbeat
-        return age > TAKE_OVER_AFTER_HEARTBEATS * self._heartbeat_seconds
-
-    def _is_newer(self, present: Owner | None) -> bool:
-        """Whether the owner came after us: it took the store since our start, so it is not ours to take back."""
-        if present is None or present.released:
-            return False
-        return present.daemon_id not in (self.daemon_id, self._met.daemon_id if self._met else None)
-
-    async def _has_become_free(self) -> bool:
-        """Whether the owner left, or died since we stand by: by our clock alone, the owner's may show another time."""
-        present = await self._kv.read_owner()
-        if present is None or present.released or present.daemon_id == self.daemon_id:
-            return True
-        now, sign = self._clock.monotonic(), (present.token, present.heartbeat)
-        if sign != self._last_sign:
-            self._last_sign, self._last_sign_at = sign, now
-        return now - self._last_sign_at > TAKE_OVER_AFTER_HEARTBEATS * self._heartbeat_seconds
-
-    def _stand_by(self) -> None:
-        self._owner, self.standing = None, Standing.STANDBY
-        self.on_standing()
-        log.warning("another daemon writes to this store: standing by", action="standby")
-
-    async def heartbeat(self) -> None:
-        """Show that the owner lives, and find out whether it still owns. Costs one command.
-
-        One that fails is repeated when the back-off is over: on a quiet day nothing else would notice that the store
-        is there again.
-        """
-        now = self._clock.monotonic()
-        is_early = now - self._last_beat < self._heartbeat_seconds or now < self.paused_until
-        if is_early or self.standing is Standing.STANDBY:
-            return
-        try:
-            if self._owner is None:
-                await self._claim()
-            elif await self.may_write():
-                await self._apply([])
-            self._last_beat = now
-            self._is_well()
-        except KVError as error:
-            self._back_off(error)
-
-    async def release(self) -> None:
-        """On a clean exit: whoever comes next need not wait for our heartbeat to grow old."""
-        if self._owner is None:
-            return
-        owner, self._owner = self._owner, None
-        # With a token of its own, so that a batch still on its way is not applied after it.
-        now = self._clock.now().timestamp()
-        leaving = replace(owner, token=owner.token + 1, heartbeat=now, released=True)
-        try:
-            async with asyncio.timeout(RELEASE_SECONDS):
-                await self._kv.claim(leaving, owner)
-        except (KVError, TimeoutError) as error:
-            log.warning("ownership could not be released", action="release_failed", error=str(error))
-
-    # Writing -----------------------------------------------------------------------------------------------------
+        lease.on_lost = self._owe  # the store has lost them, the site may still show them
 
     async def publish(self, site: Composition) -> Published:
         """Write every key that differs. Never raises for what the store does: it is tried again next cycle."""
         done = Published()
         self.on_publish(site.facts.reads)
         try:
-            if self._clock.monotonic() >= self.paused_until:
+            if not self._is_paused:
                 self._is_full = False
                 await self._try_to_write(site, done)
             if self._is_full:
@@ -300,7 +117,7 @@ class Publisher:
             groups = writable(site, await self._ledger.call(records.pending, now))
             if deletions_only:
                 groups = [group for group in groups if all(row.wanted is None for row in group)]
-            if groups and await self.may_write():
+            if groups and await self._lease.may_write():
                 await self._write_all(site, groups, done)
                 if not deletions_only:
                     self._is_well()
@@ -322,7 +139,7 @@ class Publisher:
                 size += group_size
             else:
                 done.is_outdated = True
-            if self.standing is not Standing.OWNER:
+            if self._lease.standing is not Standing.OWNER:
                 return
         if batch:
             await self._write(batch, done)
@@ -333,12 +150,12 @@ class Publisher:
         # Before it is sent: killed, or left without an answer, we would not know whether the store took it.
         await self._ledger.call(_begin, items)
         try:
-            if not await self._apply([item.write for item in items]):
+            if not await self._lease.apply([item.write for item in items]):
                 return
         except KVValueTooLarge as error:
             if len(groups) > 1:
                 for group in groups:
-                    if self.standing is Standing.OWNER:
+                    if self._lease.standing is Standing.OWNER:
                         await self._write([group], done)
                 return
             done.refused += 1
@@ -363,80 +180,33 @@ class Publisher:
         if self.site_paths is not None:
             owed.owe(db, keys, self.site_paths)
 
-    async def _apply(self, writes: Sequence[Write]) -> bool:
-        """One atomic script. False: the store is somebody else's now, and nothing was written."""
-        assert self._owner is not None
-        beat = replace(self._owner, heartbeat=self._clock.now().timestamp())
-        # A full store still takes deletions: only they go without the status, which is a write.
-        frees_only = bool(writes) and all(write.value is None for write in writes)
-        told = [] if frees_only else [Write(STATUS_KEY, self.status_text())]
+    async def heartbeat(self) -> None:
+        """Renew the lease when nothing else has. Never raises KVError.
+
+        One that fails is repeated when the back-off is over: on a quiet day nothing else would notice that the store
+        is there again.
+        """
+        if not self._lease.is_beat_due or self._is_paused:
+            return
         try:
-            applied = await self._kv.apply([*writes, *told], beat)
-        except KVUnavailable:
-            self._in_doubt = True
-            raise
-        if not applied:
-            self._stand_by()
-            return False
-        self._owner = beat
-        self._last_beat = self._clock.monotonic()
-        return True
+            await self._lease.beat()
+            self._is_well()
+        except KVError as error:
+            self._back_off(error)
 
     async def find_leftovers(self, site: Composition) -> int:
-        """Once, in a store that others filled: have the pages of ours removed that lie under slugs they no longer have.
-
-        Out: how many, with the former slugs of ours that are told of; the site has to be worked out again for them. To
-        be called when every page of the site has its key. What else is there is not ours.
-        """
-        if self.standing is Standing.STANDBY or self._clock.monotonic() < self.paused_until:
+        """Once, in a store that others filled: what they left of our pages is removed. Out: how many were found."""
+        if self._lease.standing is Standing.STANDBY or self._is_paused:
             return 0
         try:
-            if not await self.may_write():  # where all is held back nothing was written yet
+            if not await self._lease.may_write():  # where all is held back nothing was written yet
                 return 0
-            keys = [key async for key in self._kv.scan("page:*")]
-            unknown = await self._ledger.call(records.unknown_keys, keys)
-            found = {key: page async for key, page in self.pages_shown(unknown) if site.is_ours(page)}
-            former = await self._former_slugs(site, found)
+            now = self._clock.now().timestamp()
+            count, self._lease.is_unsearched = await leftovers.search(self._kv, self._ledger, site, now)
         except KVError as error:
             self._back_off(error)
             return 0
-        # Held back only because it was not known that they were published: they are, and the search begins again.
-        hidden = {page for page in found.values() if not site.is_published(page)}
-        back = hidden - site.drafts_among(hidden)
-        leftovers = {key: page for key, page in found.items() if page not in back}
-
-        def adopt(db: Connection) -> None:
-            records.adopt_for_removal(db, leftovers)
-            publishing.were_shown(db, back)
-            publishing.add_former(db, former)
-            meta.put(db, Fact.STORE_UNSEARCHED, bool(back) or None)
-
-        await self._ledger.call(adopt)
-        self.is_unsearched = bool(back)
-        told = {"found": sorted(leftovers), "published": len(back)}
-        log.info("searched the store for pages under former slugs", action="leftovers", **told)
-        return len(found) + len(former)
-
-    async def _former_slugs(self, site: Composition, found: Mapping[str, str]) -> dict[str, Former]:
-        """Slugs that pages of ours left before this ledger began, as the store tells. In: key -> page of ours."""
-        keys = await self._ledger.call(
-            records.unknown_keys, [key async for key in self._kv.scan("redirect:*")]
-        )
-        values: dict[str, Any] = {}
-        for some in chunks(keys):
-            for key, text in zip(some, await self._kv.get_many(some), strict=True):
-                with suppress(ValueError):
-                    values[slug_of_redirect(key) or ""] = jsontext.loads(text or "null")
-        left = {key.removeprefix("page:"): page for key, page in found.items()}
-        return recovered(values, left, site.slugs, self._clock.now().timestamp())
-
-    async def pages_shown(self, keys: Sequence[str]) -> AsyncIterator[tuple[str, str]]:
-        """(key, Notion's id) of those values that are pages."""
-        for some in chunks(keys):
-            for key, text in zip(some, await self._kv.get_many(some), strict=True):
-                page = _page_shown(text)
-                if page is not None:
-                    yield key, page
+        return count
 
     async def _refuse(self, items: Sequence[_Item], problem: str) -> None:
         keys = [item.row.key for item in items]
@@ -486,6 +256,10 @@ class Publisher:
         return jsontext.dumps(site.render_page(snapshot["page"], snapshot["blocks"], now))
 
     @property
+    def _is_paused(self) -> bool:
+        return self._clock.monotonic() < self.paused_until
+
+    @property
     def _wait_seconds(self) -> float:
         return retry_delay_seconds(self._failures, BACK_OFF_FIRST_SECONDS, BACK_OFF_LONGEST_SECONDS)
 
@@ -513,28 +287,3 @@ class Publisher:
 def _begin(db: Connection, items: Sequence[_Item]) -> None:
     records.begin_write(db, [item.row.key for item in items])
     assets.hold(db, {item.row.key: item.files for item in items if item.files})
-
-
-def _fresh_token(now: float) -> int:
-    """A token that no store ever held. Counting from 1 again in an emptied store, two daemons would share one."""
-    return int(now) * 2**20 + secrets.randbits(20)
-
-
-def ledger_identity(db: Connection) -> str:
-    """The id of this ledger, made at its first use."""
-    identity = meta.get(db, Fact.LEDGER_ID)
-    if identity is None:
-        identity = uuid.uuid4().hex
-        meta.put(db, Fact.LEDGER_ID, identity)
-    return str(identity)
-
-
-def _page_shown(text: str | None) -> str | None:
-    """The id of the page that a value says it shows; None when it says nothing of the kind."""
-    try:
-        value = jsontext.loads(text or "")
-    except ValueError:
-        return None
-    meta_of = value.get("meta") if isinstance(value, dict) else None
-    page = meta_of.get("notionId") if isinstance(meta_of, dict) else None
-    return normalize_id(page) if isinstance(page, str) else None

@@ -26,8 +26,10 @@ from daemon.notion.limiter import Lane
 from daemon.site.indexes import card, key_page
 from daemon.sync.compose import Composition
 from daemon.sync.feeds import STOPS_THE_RUN, Feeds, is_page, sighting
+from daemon.sync.lease import Lease, Standing
+from daemon.sync.leftovers import pages_shown
 from daemon.sync.plan import Evidence, Known, Priority, Sighting, Trust, Via, judge
-from daemon.sync.publish import Publisher, Standing
+from daemon.sync.publish import Publisher
 from daemon.sync.sweep import POINTERS
 from daemon.sync.whereabouts import Whereabouts
 
@@ -107,9 +109,10 @@ def is_due(compared_at: float | None, first_sync_at: float | None, now: float) -
 class StoreCheck:
     """The store against the ledger. Raises KVError."""
 
-    def __init__(self, kv: KV, ledger: Ledger, publisher: Publisher, clock: Clock) -> None:
+    def __init__(self, kv: KV, ledger: Ledger, lease: Lease, publisher: Publisher, clock: Clock) -> None:
         self._kv = kv
         self._ledger = ledger
+        self._lease = lease
         self._publisher = publisher
         self._clock = clock
 
@@ -155,7 +158,7 @@ class StoreCheck:
         unknown = await self._ledger.call(records.unknown_keys, sorted(keys))
         is_complete = await self._ledger.call(meta.get, Fact.FIRST_SYNC_AT) is not None
         pages_there = [key for key in unknown if key.startswith("page:")]
-        shown = {key: page async for key, page in self._publisher.pages_shown(pages_there)}
+        shown = {key: page async for key, page in pages_shown(self._kv, pages_there)}
         return [_leftover(key, shown.get(key) if is_complete else None, site) for key in unknown]
 
     async def mark(self, differences: Sequence[Difference]) -> None:
@@ -191,7 +194,7 @@ class StoreCheck:
     def _may_compare(self) -> bool:
         publisher = self._publisher
         is_well = publisher.error is None and self._clock.monotonic() >= publisher.paused_until
-        return is_well and publisher.standing is Standing.OWNER
+        return is_well and self._lease.standing is Standing.OWNER
 
 
 def _is_due(db: Connection, now: float) -> bool:

@@ -30,7 +30,7 @@ from daemon.kv.redis import RedisKV
 from daemon.notion import api
 from daemon.notion.retry import RetryPolicy
 from daemon.sync import plan, publish
-from daemon.sync.publish import Publisher
+from daemon.sync.lease import Lease
 from daemon.sync.reader import Reader
 from daemon.sync.sweep import Sweep
 from tests.support.redis_server import free_port
@@ -75,19 +75,19 @@ def _die_after_a_commit(tick: Countdown) -> None:
 
 
 def _die_before_a_batch(tick: Countdown) -> None:
-    def before(_: Publisher, writes: Sequence[Write]) -> None:
+    def before(_: Lease, writes: Sequence[Write]) -> None:
         if writes:
             tick()
 
-    _around(Publisher, "_apply", before=before)
+    _around(Lease, "apply", before=before)
 
 
 def _die_before_the_mark(tick: Countdown) -> None:
-    def after(applied: bool, _: Publisher, writes: Sequence[Write]) -> None:
+    def after(applied: bool, _: Lease, writes: Sequence[Write]) -> None:
         if applied and writes:
             tick()
 
-    _around(Publisher, "_apply", after=after)
+    _around(Lease, "apply", after=after)
 
 
 def _die_within_a_batch(tick: Countdown) -> None:

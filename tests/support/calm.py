@@ -15,7 +15,7 @@ async def calm(world: World) -> None:
         world.clock.advance(OLD)
         await world.cycle.publisher.heartbeat()
         if world.cycle.on_standby:  # as the schedule does: a flushed store is nobody's, and may be taken
-            await world.cycle.publisher.may_write()
+            await world.cycle.lease.may_write()
         await world.settle()
         await world.sweep()
     await world.settle()
