@@ -38,15 +38,16 @@ def _encoded(secret: str) -> str:
     return "".join(parts)
 
 
-_SECRET_NAME = r"[\w-]*(?:secret|token|password|passwd|authorization|api[_-]?key|signing[_-]?key)"
+_SECRET_WORD = r"(?:secret|token|password|passwd|authorization|api[_-]?key|signing[_-]?key)"
+_SECRET_NAME = rf"[\w-]*{_SECRET_WORD}"
 _SECRET_KEY = re.compile(_SECRET_NAME, re.IGNORECASE)
 _LOOKS_SECRET: Final[tuple[tuple[re.Pattern[str], str], ...]] = (
     # Authorization: Bearer abc
     (re.compile(r"\b(bearer|basic)\s+[\w.~+/=-]{4,}", re.IGNORECASE), rf"\1 {REDACTED}"),
     # scheme://user:password@host, but not the word itself, with which messages show how to write one
     (re.compile(r"(?<=://)([^/\s:@]*):(?!password@)[^/\s@]+@"), rf"\1:{REDACTED}@"),
-    # ?secret=abc, x_token=abc
-    (re.compile(rf"\b({_SECRET_NAME})=(?!\[redacted)[^\s&\"'<>,;)]+", re.IGNORECASE), rf"\1={REDACTED}"),
+    # ?secret=abc, x_token=abc; what stands before the word is not looked at, a long text would take forever
+    (re.compile(rf"({_SECRET_WORD})=(?!\[redacted)[^\s&\"'<>,;)]+", re.IGNORECASE), rf"\1={REDACTED}"),
     # X-Amz-Signature=abc: who has the whole address has the file
     (re.compile(r"(signature)=(?!\[redacted)[^\s&\"'<>,;)]+", re.IGNORECASE), rf"\1={REDACTED}"),
     # "token": "abc", 'Authorization': 'abc'
