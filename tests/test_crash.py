@@ -23,10 +23,10 @@ from daemon.ledger.ledger import Ledger
 from daemon.sync.reader import MOST_IN_FLIGHT
 from tests.support.oracle import check
 from tests.support.process import command, running
-from tests.support.redis_server import RedisServer
+from tests.support.redis_server import RedisServer, free_port
 from tests.support.upstash_server import Fault, UpstashServer
 from tests.support.world import OLD, World, a_world, texts
-from tests.test_process import SECRET, TOKEN, free_port
+from tests.test_process import SECRET, TOKEN
 
 pytest_plugins = ["tests.support.kv_fixtures"]
 KILLS = 10

@@ -29,10 +29,10 @@ from daemon.sync.rulebook import RuleError
 from daemon.sync.verify import Kind
 from tests.support.oracle import check
 from tests.support.process import command
+from tests.support.redis_server import free_port
 from tests.support.web import SECRET, a_daemon
 from tests.support.world import OLD, World, a_world
 from tests.test_crash import served
-from tests.test_process import free_port
 
 BASE = {
     "NOTION_TOKEN": "ntn_x",

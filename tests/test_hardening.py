@@ -22,8 +22,8 @@ from daemon.web.answers import json_answer
 from daemon.web.room import Guest, Room, most_connections
 from daemon.web.shortcut import Shortcut
 from tests.support.process import running
+from tests.support.redis_server import free_port
 from tests.support.web import SECRET, Daemon, a_daemon, a_small_site
-from tests.test_process import free_port
 
 HEALTH = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
 HALF = b"GET /health HTTP/1.1\r\nHost: x\r\nX-Half: "

@@ -21,9 +21,8 @@ from daemon.ledger import tasks
 from daemon.ledger.ledger import Ledger
 from daemon.ledger.tasks import Kind, Task
 from tests.support.process import Result, Running, command, running
-from tests.support.redis_server import RedisServer
+from tests.support.redis_server import RedisServer, free_port
 from tests.support.web import a_daemon
-from tests.test_process import free_port
 
 pytest_plugins = ["tests.support.kv_fixtures"]
 

@@ -16,6 +16,7 @@ from daemon.demo import blocks as b
 from daemon.demo.habits import Habits
 from daemon.demo.sandbox import Sandbox
 from tests.support.process import command, running
+from tests.support.redis_server import free_port
 
 TOKEN = "ntn_sandbox"
 SECRET = "a-secret-of-twenty-four-c"
@@ -65,13 +66,6 @@ async def site() -> AsyncIterator[Site]:
 def entries(folder: Path) -> list[str]:
     """What is in a folder."""
     return [entry.name for entry in folder.iterdir()]
-
-
-def free_port() -> int:
-    """A port that nobody had a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 async def test_run_publishes_follows_an_edit_and_ends_cleanly(site: Site, tmp_path: Path) -> None:

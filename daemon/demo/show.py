@@ -104,7 +104,7 @@ async def _narrate(
             await progress.refresh()
         if not running.done():
             _introduce(app, console)
-            app.schedule.on_cycle = lambda summary: _tell(summary, console)
+            app.schedule.on_cycle = lambda summary: tell(summary, console)
             ending = asyncio.create_task(_wait(stop, seconds))
             editing = asyncio.create_task(_edit(editor, console, stop))
             await asyncio.wait({running, ending}, return_when=asyncio.FIRST_COMPLETED)
@@ -143,18 +143,20 @@ def _keys(app: App) -> int:
     return len(app.cycle.site.wanted) if app.cycle.site is not None else 0
 
 
-def _tell(summary: Summary, console: Console) -> None:
+def tell(summary: Summary, console: Console) -> None:
     """One line a cycle that did something."""
     if summary.problem:
         console.print(f"[red]trouble[/] {escape(summary.problem)}")
     if not (summary.written or summary.deleted):
         return
-    names = {"page": "pages", "index": "indexes", "database": "databases"}
-    parts = [
-        f"{count} {names[kind] if count > 1 else kind}" for kind, count in sorted(summary.written.items())
-    ]
+    parts = [_counted(count, kind) for kind, count in sorted(summary.written.items())]
     parts += [f"{summary.deleted} deleted"] if summary.deleted else []
     console.print(
         f"[green]store [/]  {', '.join(parts)}  ({summary.notion_requests} Notion requests, "
         f"{summary.duration_seconds:.2f} s)"
     )
+
+
+def _counted(count: int, kind: str) -> str:
+    """`1 page`, `2 indexes`."""
+    return f"{count} {kind}" if count == 1 else f"{count} {kind}{'es' if kind == 'index' else 's'}"
