@@ -4,13 +4,12 @@ import asyncio
 import io
 import os
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from typing import Annotated, Any, Literal, TypeVar
 
 import typer
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from daemon import __version__, jsontext, log
@@ -29,6 +28,7 @@ from daemon.oneshot import Verification, sync_until_done
 from daemon.oneshot import verify as verify_site
 from daemon.progress import Progress
 from daemon.status import full
+from daemon.status_text import print_status
 from daemon.sync.rulebook import RuleError
 
 T = TypeVar("T")
@@ -120,7 +120,7 @@ def status(
     if as_json:
         print(jsontext.dumps(known))
     else:
-        _print_status(known)
+        print_status(known)
 
 
 @cli.command()
@@ -345,54 +345,3 @@ def _print_verification(done: Verification, *, repair: bool) -> bool:
         for difference in done.left:
             print(f"left: {difference.kind:<9} {difference.name}  {difference.told}")
     return not done.left
-
-
-def _print_status(known: dict[str, Any]) -> None:
-    console = Console()
-    console.print(f"notion-kv-sync {known['version']}, ledger as it stands")
-    console.print(
-        ", ".join(f"{name}: {count}" for name, count in {**known["counts"], **known["pages"]}.items())
-    )
-    sources = Table("source", "kind", "rows", "looked at until", "problem")
-    for row in known["sources"]:
-        sources.add_row(
-            row["name"], row["kind"] or "?", str(row["rows"]), row["watermark"] or "", row["problem"] or ""
-        )
-    console.print(sources)
-    for line in _status_lines(known):
-        console.print(line)
-
-
-def _status_lines(known: dict[str, Any]) -> Iterator[str]:
-    """What is in the way, what waits, and what is worth a look."""
-    for row in known["failed"]:
-        yield f"failing: {row['slug'] or row['id']}: {row['reason']} (next try {row['nextTryAt']})"
-    for row in known["failedListings"]:
-        yield f"not listed: {row['name'] or row['id']}: {row['reason']} (next try {row['nextTryAt']})"
-    for row in known["refused"]:
-        yield f"refused by the store: {row['key']}: {row['reason']}"
-    for row in known["conflicts"]:
-        yield f"two pages want {row['slug']}: {row['yieldedBy']} became {row['givenSlug']}"
-    for row in known["held"]:
-        yield f"held until confirm-removals: {row['kind']} {row['id']} ({row['evidence']})"
-    for row in known["skippedDatabases"]:
-        yield f"skipped: database {row['name'] or row['id']}: {row['reason']}"
-    for row in known["publishing"]["next"]:
-        yield f"goes live {row['at']}: {row['source']} {row['title']!r} ({row['slug']})"
-    for row in known["files"]["troubled"]:
-        again = f"next try {row['nextTryAt']}" if row["nextTryAt"] else "not tried again with these settings"
-        yield f"file not copied: {row['name']}: {row['reason']} ({again})"
-    yield from (f"warning: {warning}" for warning in known["warnings"])
-    yield from _status_counts(known)
-
-
-def _status_counts(known: dict[str, Any]) -> Iterator[str]:
-    if drafts := known["publishing"]["heldBack"] - known["publishing"]["scheduled"]:
-        yield f"drafts held back: {drafts}"
-    if site := known["revalidation"]:
-        problem = f" ({site['problem']}. {site['hint']})" if site["problem"] else ""
-        yield f"tags and paths that the site is still to be told: {site['owed']}{problem}"
-    files = [name for name in ("copied", "waiting", "failed", "refused") if name in known["files"]]
-    if files:
-        yield "files: " + ", ".join(f"{known['files'][name]} {name}" for name in files)
-    yield f"keys waiting to be written: {known['recordsWaiting']}"

@@ -7,7 +7,7 @@ from typing import Any
 
 from daemon.status import NOT_TYPES
 
-_TYPES = {"page": "pages", "post": "posts", "child": "child pages", "row": "database rows"}
+_TYPES = {"page": "page", "post": "post", "child": "child page", "row": "database row"}
 _STORES = {"embedded": "The embedded store, at /kv", "upstash": "Upstash REST", "redis": "Redis"}
 _STANDINGS = {
     "new": "not written to yet",
@@ -133,7 +133,12 @@ def types(counts: Mapping[str, int]) -> list[tuple[str, int]]:
     """Published pages by type, under the names that people use: those of the sources first, then what lies below."""
     names = [name for name in counts if name not in NOT_TYPES]
     names.sort(key=lambda name: (name in ("child", "row"), name not in ("page", "post"), name))
-    return [(_TYPES.get(name, name), counts[name]) for name in names]
+    return [(_type(name, counts[name]), counts[name]) for name in names]
+
+
+def _type(name: str, count: int) -> str:
+    noun = _TYPES.get(name)
+    return name if noun is None else noun if count == 1 else f"{noun}s"
 
 
 def store(facts: Mapping[str, Any]) -> tuple[str, str]:
