@@ -24,6 +24,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 from daemon.demo.habits import Habits
 from daemon.kv.base import KVError
 from daemon.notion.errors import NotionError, NotionUnauthorized
+from daemon.site.rules import Condition, Rule
 from tests.support.calm import check_at_rest
 from tests.support.editor import EDITS, Editor
 from tests.support.flaky_kv import FlakyKV
@@ -92,10 +93,11 @@ class Life(RuleBasedStateMachine):
         self.runner.run(work)
         self.is_whole = True
 
-    @initialize(seed=SEEDS, habits=st.sampled_from(HABITS))
-    def begin(self, seed: int, habits: dict[str, Any]) -> None:
+    @initialize(seed=SEEDS, habits=st.sampled_from(HABITS), has_drafts=st.booleans())
+    def begin(self, seed: int, habits: dict[str, Any], has_drafts: bool) -> None:
         folder = Path(self.stack.enter_context(tempfile.TemporaryDirectory()))
         self.habits = Habits(**habits)
+        self.has_drafts = has_drafts
         self.do(self._begin(folder, seed))
 
     async def _begin(self, folder: Path, seed: int) -> None:
@@ -103,6 +105,8 @@ class Life(RuleBasedStateMachine):
         self.world = await self.resources.enter_async_context(a_world(folder, habits=self.habits, kv=self.kv))
         self.editor = Editor(self.world.workspace, random.Random(seed), folder / "ledger.db")
         self.world.sources = self.editor.configured
+        if self.has_drafts:
+            self.world.rules = {"posts": Rule((Condition("Live", ("true",)),))}
         self.world.sandbox.watchers.append(lambda *_: self.death.gate("request"))
         await self._start()
         await self.world.run()
@@ -237,9 +241,12 @@ class Life(RuleBasedStateMachine):
         await self._turn()
         await self.world.settle()
         store = {key: await self.world.value(key) for key in await self.world.keys()}
-        oracle = Oracle(self.world.workspace, self.world.sources)
+        oracle = Oracle(self.world.workspace, self.world.sources, passes=self._passes)
         wrong = oracle.rows_behind(store, self.editor.unannounced)
         assert not wrong, "\n".join(wrong)
+
+    def _passes(self, page: str) -> bool:
+        return not self.has_drafts or self.editor.passes(page)
 
     def _heal(self) -> None:
         self.kv.heal()
@@ -316,7 +323,7 @@ class Life(RuleBasedStateMachine):
             if self.is_whole:
                 self._heal()
                 hides = self.habits.trash_reaches_down == "not_found"
-                self.do(check_at_rest(self.world, trash_hides=hides))
+                self.do(check_at_rest(self.world, trash_hides=hides, passes=self._passes))
         finally:
             self.stack.close()
 

@@ -98,7 +98,13 @@ class _Life:
             ),
         )
         self.editor = Editor(self.sandbox.workspace, self.rng, folder / "data" / "ledger.db")
-        self.oracle = Oracle(self.sandbox.workspace, self.editor.configured, stamp_ms=STAMP_SECONDS * 1000)
+        self.has_drafts = self.rng.random() < 0.5
+        self.oracle = Oracle(
+            self.sandbox.workspace,
+            self.editor.configured,
+            stamp_ms=STAMP_SECONDS * 1000,
+            passes=self.editor.passes if self.has_drafts else lambda _: True,
+        )
 
     def say(self, what: str) -> None:
         if what:
@@ -120,6 +126,7 @@ class _Life:
                 **self.store.settings,
                 "NOTION_SOURCES": f"hubs={names['hubs']}",
                 "NOTION_BASE_URL": url,
+                **({"PUBLISH_FILTER": "posts:Live=true"} if self.has_drafts else {}),
             }
             deaths = self.rng.choices(POINTS, k=self.rng.choice([1, 2, 2, 3]))
             for point in sorted(deaths, key=lambda point: point != "migration"):

@@ -9,7 +9,7 @@ from pathlib import Path
 from daemon.demo import blocks as b
 from daemon.demo.workspace import Workspace
 
-SCHEMA = {"slug": "rich_text", "tags": "multi_select", "excerpt": "rich_text"}
+SCHEMA = {"slug": "rich_text", "tags": "multi_select", "excerpt": "rich_text", "Live": "checkbox"}
 FEWEST_PAGES = 8
 """With fewer pages than this none is taken away."""
 MOST_AWAY = 3
@@ -130,7 +130,11 @@ class Editor:
         row = self.workspace.add_row(
             self.rng.choice([*self._tops, *inline]),
             self.word(),
-            {"slug": slug, "tags": self.rng.choice([[], ["one"], ["one", "two"]])},
+            {
+                "slug": slug,
+                "tags": self.rng.choice([[], ["one"], ["one", "two"]]),
+                "Live": self.rng.random() < 0.7,
+            },
             blocks=[b.paragraph(self.word()), b.toggle("more", [b.paragraph(self.word())])],
             cover=self.rng.choice([None, "https://example.com/cover.jpg"]),
         )
@@ -222,6 +226,25 @@ class Editor:
         row = self.rng.choice(rows)
         self.workspace.set_properties(row, {"tags": self.rng.choice([[], ["two"]]), "excerpt": self.word()})
         return f"tags and excerpt of {self._title(row)}"
+
+    def tick(self) -> str:
+        """A row becomes a draft, or is one no more: `passes` says what that means to a daemon with a filter."""
+        rows = [page for page in self.pages() if self.workspace.page(page).parent[1] in self._tops]
+        if not rows:
+            return ""
+        row = self.rng.choice(rows)
+        self.workspace.set_properties(row, {"Live": not self._is_live(row)})
+        return f"{self._title(row)} is {'live' if self._is_live(row) else 'a draft'}"
+
+    def passes(self, page: str) -> bool:
+        """Whether `posts:Live=true` lets a page pass: it is no row of the posts, or it is ticked."""
+        return self.workspace.page(page).parent[1] != self._tops[1] or self._is_live(page)
+
+    def _is_live(self, row: str) -> bool:
+        version = self.workspace.page(row)
+        schema = self.workspace.data_sources[version.parent[1]].schema
+        column = next(column for column in schema.values() if column.name == "Live")
+        return bool(version.properties.get(column.id))
 
     def trash(self) -> str:
         return self._take(self.rng.choice([self.a_page(), *self._there(self.databases)]), "trash")
@@ -342,6 +365,7 @@ EDITS = (
     "swap_slugs",
     "decorate",
     "retag",
+    "tick",
     "delete_block",
     "trash",
     "unshare",
