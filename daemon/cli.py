@@ -4,7 +4,7 @@ import asyncio
 import io
 import os
 import sys
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -19,10 +19,11 @@ from daemon.config import ENV_FILE, Settings, SettingsError, examine_settings, l
 from daemon.doctor import Doctor, Finding, Level, conclusion, exit_code
 from daemon.handover import HandoverError, Order, Result, carry_out
 from daemon.kv.base import KVError
-from daemon.ledger import removals, tasks
+from daemon.ledger import meta, removals, tasks, work
 from daemon.ledger.ledger import Ledger, LedgerError
+from daemon.ledger.meta import Fact
 from daemon.ledger.removals import Held
-from daemon.ledger.tasks import Kind
+from daemon.ledger.tasks import Kind, Role, Worker
 from daemon.notion.errors import NotionError
 from daemon.oneshot import Verification, sync_until_done
 from daemon.oneshot import verify as verify_site
@@ -90,10 +91,13 @@ def sync(
     everything = force or settings.force_full_sync
 
     async def alone(app: App, stop: asyncio.Event) -> Result:
-        with Progress(app, Console(stderr=True)):
-            return Result(await sync_until_done(app, stop, force=everything, only=only))
+        with Progress(app, Console(stderr=True)) as progress:
+            problem = await sync_until_done(app, stop, force=everything, only=only)
+            await progress.refresh()
+        return Result(problem)
 
     _carry_out(settings, Kind.SYNC, {"force": everything, "only": only, "sweep": only is None}, alone)
+    print("In step with Notion." if only is None else f"{only} is in step with Notion.")
 
 
 @cli.command()
@@ -108,9 +112,10 @@ def status(
         try:
             await app.ledger.open()
             app.cycle.site = await app.ledger.call(app.cycle.compose_only)
-            if await app.cycle.first_sync_done():
+            if await app.ledger.call(meta.get, Fact.FIRST_SYNC_AT) is not None:
                 app.vitals.became_ready.set()
-            return await full(app)
+            workers = await app.ledger.call(tasks.present, app.clock.now().timestamp())
+            return {**await full(app), **_seen_from_outside(workers)}
         finally:
             await app.api.close()
             await app.kv.close()
@@ -121,6 +126,15 @@ def status(
         print(jsontext.dumps(known))
     else:
         print_status(known)
+
+
+def _seen_from_outside(workers: Sequence[Worker]) -> dict[str, Any]:
+    """What the ledger tells of the daemon on it; how that is it says itself, at `/status`."""
+    daemons = [worker for worker in workers if worker.role is Role.DAEMON]
+    state = "not running" if not daemons else "standby" if all(d.standby for d in daemons) else "at work"
+    reason = None if daemons else "No daemon is at work on this ledger."
+    nothing = dict.fromkeys(("healthy", "uptimeSeconds", "lastSuccess", "lastCycle"))
+    return {"state": state, "reason": reason, **nothing}
 
 
 @cli.command()
@@ -153,6 +167,8 @@ def republish() -> None:
 
     async def alone(app: App, _: asyncio.Event) -> Result:
         count = await app.cycle.republish()
+        if not count and not (await app.ledger.call(work.backlog, app.api.notion_now())).total:
+            return Result("This ledger knows no page yet, so nothing was written. Run `sync` first.")
         return Result(await app.cycle.shortfall(reading=False), {"written": {"keys": count}})
 
     result = _carry_out(_settings(log_to=sys.stderr), Kind.REPUBLISH, {}, alone)
@@ -227,7 +243,10 @@ def doctor() -> None:
 def demo(
     sandbox_only: Annotated[bool, typer.Option("--sandbox-only", help="Only the sample Notion.")] = False,
     seconds: Annotated[float | None, typer.Option(help="End by itself after so long.")] = None,
-    port: Annotated[int | None, typer.Option(help="Where to serve (default: 8080).")] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(min=1, max=65_535, help="Where to serve (default: 8080; the Notion alone: 8081)."),
+    ] = None,
 ) -> None:
     """Watch the whole daemon at work on a sample workspace: no account anywhere."""
     from daemon.demo.show import show, show_sandbox  # noqa: PLC0415 - nobody else pays for loading the sandbox

@@ -262,7 +262,7 @@ def _settings(reader: Reader, need: Collection[str]) -> Settings:
         revalidate_url=reader.url("REVALIDATE_URL", plain=False),
         revalidate_secret=reader.secret("REVALIDATE_SECRET"),
         revalidate_paths=rules.revalidate_paths(reader, sources),
-        host=reader.text("HOST", "0.0.0.0"),
+        host=rules.host(reader),
         port=reader.whole("PORT", 8080, low=0, high=65_535),
         public_url=public_url,
         assets=assets(reader, public_url),

@@ -41,7 +41,7 @@ def _entries(reader: Reader, setting: str, known: Collection[str]) -> list[tuple
         if colon and name in known:
             found.append((f"entry {number}", name, rest))
             continue
-        there = ", ".join(known) or "none is set"
+        there = ", ".join(known) or "none could be read"
         example = "posts:Status=Published" if setting == FILTER else "posts:Goes live"
         right = f"begin it with the name of a source ({there}) and a colon, such as {example}{hint(entry)}"
         reader.problem(setting, f"entry {number} names no source that there is", right)

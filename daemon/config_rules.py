@@ -4,6 +4,7 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import date
+from ipaddress import ip_address
 from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
@@ -28,6 +29,7 @@ _UPSTASH_PAIRS = (
     ("UPSTASH_REDIS_REST_URL", "UPSTASH_REDIS_REST_TOKEN"),
 )
 _REDIS_NAMES = ("KV_URL", "REDIS_URL")
+_HOST_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?", re.IGNORECASE | re.ASCII)
 _POSTGRES = ("postgres", "postgresql", "postgresql+psycopg")
 _UNUSABLE_LEDGER = "sqlite:///ledger.db"
 _SOURCE_NAME = re.compile(r"[A-Za-z0-9-]{1,64}", re.ASCII)
@@ -241,6 +243,19 @@ def ledger_url(reader: Reader, folder: Path) -> str:
     right = "write sqlite:///path/to/ledger.db, or postgresql://user:password@host/database (signs as %XX)"
     reader.problem("LEDGER_DATABASE_URL", "is neither an SQLite file nor a PostgreSQL database", right)
     return _UNUSABLE_LEDGER
+
+
+def host(reader: Reader) -> str:
+    """What to listen on: an address, or a name, of this machine."""
+    text = reader.text("HOST", "0.0.0.0")
+    try:
+        if not _HOST_NAME.fullmatch(text) or text.replace(".", "").isdigit():
+            ip_address(text)
+    except ValueError:
+        right = "write an address of this machine alone, such as 0.0.0.0 (all) or 127.0.0.1 (only itself)"
+        reader.problem("HOST", "is not an address", right)
+        return "0.0.0.0"
+    return text
 
 
 def secret_url(reader: Reader, name: str) -> SecretStr | None:

@@ -74,13 +74,21 @@ def read_env_file(path: Path | None) -> tuple[dict[str, str], list[str]]:
 
 
 def merged(names: Iterable[str], environ: Mapping[str, str], from_file: Mapping[str, str]) -> dict[str, str]:
-    """The values of `names`: the environment's, else the file's. Outer blanks go; empty is unset."""
+    """The values of `names`: the environment's, else the file's. Outer blanks go; empty is unset.
+
+    So do quotation marks around one of the environment's: `docker run --env-file` passes them on.
+    """
     found: dict[str, str] = {}
     for name in names:
-        value = environ.get(name, "").strip() or from_file.get(name, "").strip()
+        value = _unquoted(environ.get(name, "").strip()) or from_file.get(name, "").strip()
         if value:
             found[name] = value
     return found
+
+
+def _unquoted(text: str) -> str:
+    is_quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "\"'"
+    return text[1:-1].strip() if is_quoted else text
 
 
 @dataclass
@@ -123,7 +131,9 @@ class Reader:
         if text is None:
             return default
         if not _DECIMAL.fullmatch(text):
-            self.problem(name, "is not a number of seconds", f"write one such as {default:g}{hint(text)}")
+            self.problem(
+                name, "is not a plain number of seconds", f"write one such as {default:g}{hint(text)}"
+            )
             return default
         number = float(text)
         if number < low or number > YEAR_SECONDS or (number == 0 and not zero):

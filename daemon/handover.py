@@ -69,8 +69,10 @@ class _Waiting:
         task_id = await self._app.ledger.call(tasks.add, order.kind, order.options, self._now())
         try:
             self._tell(others)
-            with Progress(self._app, self._console, "Waiting for its end"):
-                return await self._wait(task_id)
+            with Progress(self._app, self._console, "Waiting for its end") as progress:
+                result = await self._wait(task_id)
+                await progress.refresh()
+            return result
         finally:
             await self._app.ledger.call(tasks.withdraw, task_id)
 

@@ -48,7 +48,7 @@ class Progress:
             await asyncio.sleep(REFRESH_SECONDS)
 
     async def refresh(self) -> None:
-        """Show what the ledger says now."""
+        """Show what the ledger says now; to be called at the end too: the last look may be older than the work."""
         left = await self._parts.ledger.call(work.backlog, self._parts.api.notion_now())
         waiting = await self._parts.ledger.call(records.pending_count)
         undone = max(left.unread, left.due)

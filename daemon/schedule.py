@@ -267,6 +267,8 @@ class Schedule:
                 "Notion refuses: nothing is read, what is published stays",
                 action="run_stopped",
                 error=str(error),
+                hint=error.hint,
+                next_try_in_seconds=STOPPED_RETRY_SECONDS,
             )
             needless = [request for request in looked_for if request.kind is not Kind.SYNC]
             await self._answer(wishes, needless, f"{error} {error.hint}")

@@ -11,7 +11,7 @@ from daemon.assets import Files
 from daemon.clock import Clock
 from daemon.config import Settings
 from daemon.kv.base import KV
-from daemon.ledger import assets, cycles, links, publishing, records, sources, tasks, work
+from daemon.ledger import assets, cycles, links, publishing, records, removals, sources, tasks, work
 from daemon.ledger.ledger import Ledger
 from daemon.notion.api import NotionApi
 from daemon.site.indexes import iso_ms
@@ -113,10 +113,7 @@ def _details(db: Connection, parts: Parts) -> dict[str, Any]:
         "recordsWaiting": records.pending_count(db),
         "conflicts": _conflicts(parts.cycle.site),
         "publishing": held_back(parts.cycle.site),
-        "held": [
-            {"parentId": parent, "id": child, "kind": kind, "evidence": evidence}
-            for parent, child, kind, evidence in links.held_links(db)
-        ],
+        "held": _held(db),
         "skippedDatabases": [
             {"id": row.id, "name": row.name, "reason": row.problem}
             for row in sources.databases(db)
@@ -138,6 +135,18 @@ def _details(db: Connection, parts: Parts) -> dict[str, Any]:
         "files": _files(db, parts),
         "warnings": warnings(parts),
     }
+
+
+def _held(db: Connection) -> list[dict[str, Any]]:
+    """Removals that wait for a person, by what people call them."""
+    found = links.held_links(db)
+    named = removals.names(db, [child for _, child, _, _ in found])
+    held = []
+    for parent, child, kind, evidence in found:
+        title, slug = named.get(child, ("", None))
+        known = {"parentId": parent, "id": child, "kind": kind, "title": title, "slug": slug}
+        held.append({**known, "evidence": evidence})
+    return held
 
 
 def _files(db: Connection, parts: Parts) -> dict[str, Any]:

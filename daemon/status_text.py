@@ -26,12 +26,14 @@ def print_status(known: dict[str, Any]) -> None:
 
 def _head(known: dict[str, Any]) -> Iterator[str]:
     counts, pages = known["counts"], known["pages"]
-    yield f"notion-kv-sync {known['version']}, ledger as it stands"
+    yield f"notion-kv-sync {known['version']}, ledger as it stands; the daemon: {known['state']}"
     shown = ", ".join(f"{count:,} {name}" for name, count in types(counts))
-    yield f"published: {shown or 'nothing'}; {plural(counts['keys'], 'key')} in the store"
+    unwritten = known["recordsWaiting"]
+    told = f", {unwritten:,} of them still to be written" if unwritten else ""
+    yield f"the site: {shown or 'nothing yet'}; {plural(counts['keys'], 'key')}{told}"
     left = {"to read": pages["due"], "to settle": pages["toSettle"], "failing": pages["failing"]}
     told = ", ".join(f"{count:,} {what}" for what, count in left.items())
-    yield f"pages: {told}; {plural(known['recordsWaiting'], 'key')} to write"
+    yield f"pages: {told}"
 
 
 def _details(known: dict[str, Any]) -> Iterator[str]:
@@ -45,7 +47,8 @@ def _details(known: dict[str, Any]) -> Iterator[str]:
     for row in known["conflicts"]:
         yield f"two pages want {row['slug']}: {row['yieldedBy']} became {row['givenSlug']}"
     for row in known["held"]:
-        yield f"held until confirm-removals: {row['kind']} {row['id']} ({row['evidence']})"
+        name = f"{row['title']!r} ({row['slug']})" if row["title"] else row["id"]
+        yield f"held until confirm-removals: {row['kind']} {name}: {row['evidence']}"
     for row in known["skippedDatabases"]:
         yield f"skipped: database {row['name'] or row['id']}: {row['reason']}"
     for row in known["publishing"]["next"]:

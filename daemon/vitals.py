@@ -111,6 +111,9 @@ class Vitals:
 def verdict(parts: Watched) -> tuple[bool, str, str | None]:
     """(healthy, state, reason) now, from memory alone: no request, no query, nothing that grows with the site."""
     now, vitals = parts.clock.monotonic(), parts.vitals
-    vitals.last_progress = parts.cycle.reader.last_progress
+    stuck_since = parts.cycle.publisher.failing_since
+    # What is read while the store takes nothing, for long already, brings the site no further.
+    is_stuck = stuck_since is not None and now - stuck_since >= STALE_SECONDS
+    vitals.last_progress = None if is_stuck else parts.cycle.reader.last_progress
     vitals.waits_until = now + parts.api.limiter.paused_for_seconds
     return vitals.verdict(now)

@@ -21,6 +21,6 @@ async def test_titles_are_printed_as_they_were_written(
         capsys.readouterr()
         print_status(known)
     told = capsys.readouterr().out
-    assert "published: 2 pages, 10 posts, 1 child page; 15 keys in the store" in told
-    assert "pages: 0 to read, 0 to settle, 0 failing; 0 keys to write" in told
+    assert "the site: 2 pages, 10 posts, 1 child page; 15 keys" in told
+    assert "pages: 0 to read, 0 to settle, 0 failing" in told
     assert f"skipped: database {ODD}: " in told

@@ -35,7 +35,7 @@ class BucketStore(Remote):
         secret = setting.s3_secret_access_key
         endpoint = setting.s3_endpoint_url
         self.name = f"The bucket {setting.s3_bucket}"
-        self.hint = "Check S3_ENDPOINT_URL, S3_BUCKET, S3_REGION and the keys; `doctor` says more."
+        self.hint = "Check S3_ENDPOINT_URL, S3_BUCKET, S3_REGION and the keys."
         self.id = f"s3:{urlsplit(endpoint or '').netloc or 'aws'}/{setting.s3_bucket}/{setting.s3_prefix}"
         self._prefix = setting.s3_prefix
         self._public_url = setting.s3_public_url

@@ -135,7 +135,9 @@ class Fetcher:
         except (httpcore.NetworkError, httpcore.ProtocolError) as error:
             raise FetchError(f"The connection to the file's host failed ({type(error).__name__}).") from None
         except OSError as error:
-            raise FetchError(f"The file cannot be kept meanwhile ({error.strerror or error}).") from None
+            raise FetchError(
+                f"The file cannot be kept in DATA_DIR meanwhile ({error.strerror or error})."
+            ) from None
 
     @asynccontextmanager
     async def _answer(self, url: str, headers: dict[str, str]) -> AsyncIterator[httpcore.Response]:

@@ -21,6 +21,7 @@ from daemon.demo.sandbox import Sandbox
 from daemon.kv.token import embedded_kv_token
 from daemon.progress import Progress
 from daemon.sync.cycle import Summary
+from daemon.web.server import listener
 
 TOKEN = "ntn_sandbox"
 EDIT_SECONDS = 8.0
@@ -40,6 +41,7 @@ TIMES = {
 
 async def show(port: int, seconds: float | None = None) -> None:
     """Serve on `port` until told to stop, or for so many seconds. Raises OSError when the port is taken."""
+    _try_port(port)
     console = Console(soft_wrap=True)
     stop = asyncio.Event()
     with tempfile.TemporaryDirectory(prefix="notion-kv-sync-demo-") as folder:
@@ -55,7 +57,8 @@ async def show(port: int, seconds: float | None = None) -> None:
 
 
 async def show_sandbox(port: int, seconds: float | None = None) -> None:
-    """Only the sample workspace, for any client of Notion's API."""
+    """Only the sample workspace, for any client of Notion's API. Raises OSError when the port is taken."""
+    _try_port(port)
     stop = asyncio.Event()
     async with stop_signals(stop), _sample(port) as (url, _, sample):
         console = Console(soft_wrap=True, highlight=False)
@@ -63,6 +66,16 @@ async def show_sandbox(port: int, seconds: float | None = None) -> None:
         console.print(f"NOTION_BASE_URL={url}\nNOTION_TOKEN={TOKEN}")
         console.print(f"NOTION_PAGES_DB={sample.pages_database}\nNOTION_POSTS_DB={sample.posts_database}")
         await _wait(stop, seconds)
+
+
+def _try_port(port: int) -> None:
+    """The daemon would name settings, which the demo does not read."""
+    try:
+        with listener("127.0.0.1", port):
+            pass
+    except OSError as error:
+        reason = error.__cause__.strerror if isinstance(error.__cause__, OSError) else error
+        raise OSError(f"Port {port} cannot be used ({reason}). Choose another with --port.") from error
 
 
 @asynccontextmanager

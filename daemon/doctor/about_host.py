@@ -81,15 +81,16 @@ def ledger_works() -> Finding:
     return Finding(Level.OK, "ledger", "It can be read and written, and is of this version.")
 
 
+def removals_held(count: int) -> Finding:
+    """What waits for a person (G8)."""
+    what = f"{count} removals are held: so much disappeared, or stopped being published, at once."
+    todo = "`confirm-removals` shows all of it by name and asks. If it is not meant, bring it back in Notion."
+    return Finding(Level.NOTE, "removals", what, todo)
+
+
 def ledger_refuses(error: LedgerError) -> Finding:
     """The ledger's own words: locked, read-only, newer, damaged, out of reach."""
     return Finding(Level.PROBLEM, "ledger", sentence(error.cause), error.hint)
-
-
-def driver_missing(module: str | None) -> Finding:
-    """A kind of database for which a Python package is needed."""
-    what = f"LEDGER_DATABASE_URL needs the Python package {module}, which is not installed."
-    return Finding(Level.PROBLEM, "ledger", what, f"Install {module}, or leave LEDGER_DATABASE_URL unset.")
 
 
 # Store --------------------------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ from daemon.doctor.findings import Finding, check_failed, not_checked
 from daemon.kv.base import KV, KVError
 from daemon.kv.embedded import EmbeddedKV
 from daemon.kv.token import known_token
-from daemon.ledger import handshakes, meta
+from daemon.ledger import handshakes, links, meta
 from daemon.ledger.ledger import Ledger, LedgerError
 from daemon.ledger.meta import Fact
 from daemon.notion.api import Answer, NotionApi
@@ -146,15 +146,16 @@ class Doctor:
                 return [about_host.ledger_absent(file)]
         try:
             ledger = Ledger(url)
-        except ImportError as error:
-            return [about_host.driver_missing(error.name)]
+        except LedgerError as error:
+            return [about_host.ledger_refuses(error)]
         try:
             if await ledger.is_behind():
                 return [about_host.ledger_behind()]
             self._ledger_id = await ledger.call(meta.get, Fact.LEDGER_ID) or ""
             self._webhooks = await ledger.call(_webhook_facts)
             self._told = await ledger.call(revalidate.shown)
-            return [about_host.ledger_works()]
+            held = await ledger.call(links.held_links)
+            return [about_host.ledger_works(), *([about_host.removals_held(len(held))] if held else [])]
         except LedgerError as error:
             return [about_host.ledger_refuses(error)]
         finally:

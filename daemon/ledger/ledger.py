@@ -37,6 +37,7 @@ Outcome = tuple[Any, Exception | None]
 
 BUSY_TIMEOUT_MS = 15_000
 CHUNK = 400
+_ELSEWHERE = "name another place with LEDGER_DATABASE_URL, or with DATA_DIR where that is not set"
 """Rows or ids in one statement: well below the number of variables any database allows."""
 
 
@@ -176,7 +177,7 @@ class Ledger:
             except OSError as error:
                 raise LedgerError(
                     f"the folder {folder} for the ledger cannot be made ({error.strerror})",
-                    "Set DATA_DIR or LEDGER_DATABASE_URL to a place this user may write to.",
+                    f"Let this user write there, or {_ELSEWHERE}.",
                 ) from error
 
     def _where(self) -> str:
@@ -185,11 +186,11 @@ class Ledger:
     def _explained(self, error: DatabaseError) -> LedgerError:
         cause = str(error.orig or error).strip()
         hints = {
-            "readonly": "Give this user the right to write the file and its folder, or set DATA_DIR elsewhere.",
-            "unable to open": "Check that the folder exists and that this user may write to it, or set DATA_DIR.",
+            "readonly": f"Give this user the right to write the file and its folder, or {_ELSEWHERE}.",
+            "unable to open": f"Check that the folder exists and that this user may write to it, or {_ELSEWHERE}.",
             "disk is full": "Free some space on the volume; nothing was lost, work goes on when there is room.",
             "locked": "Another process holds the file; stop it, or give this one a ledger of its own.",
-            "not a database": "The file is not a ledger; set LEDGER_DATABASE_URL or DATA_DIR to another place.",
+            "not a database": f"The file is not a ledger; {_ELSEWHERE}.",
         }
         hint = next((text for word, text in hints.items() if word in cause), "Check LEDGER_DATABASE_URL.")
         return LedgerError(f"{self._where()} cannot be used: {cause}", hint)
@@ -227,7 +228,13 @@ def chunks(ids: Iterable[str]) -> Iterable[list[str]]:
 
 
 def _make_engine(url: str) -> Engine:
-    engine = create_engine(url, pool_pre_ping=not url.startswith("sqlite"))
+    try:
+        engine = create_engine(url, pool_pre_ping=not url.startswith("sqlite"))
+    except ModuleNotFoundError as error:
+        raise LedgerError(
+            f"a ledger of this kind needs the Python package {error.name}, which is not installed",
+            f"Install {error.name}, or leave LEDGER_DATABASE_URL unset: the ledger is a file then.",
+        ) from error
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _configure_sqlite)
         # The dialect's own hook: one listener of the engine's makes every statement look for listeners.

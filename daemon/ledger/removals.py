@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, delete, func, select
 
 from daemon.ledger import links, publishing, sources
+from daemon.ledger.ledger import chunks
 from daemon.ledger.publishing import UNPUBLISH
 from daemon.ledger.sources import SourceRow, source_link
 from daemon.ledger.tables import Database, Link, Page, Source
@@ -39,6 +40,17 @@ def held(db: Connection) -> list[Held]:
     for name, rows in publishing.refused(db).items():
         found.append(Held((UNPUBLISH, name), "rows of", name, None, f"its {len(rows)} {reason}"))
     return found + [_retired(db, row) for row in sources.sources(db) if row.retired]
+
+
+def names(db: Connection, ids: Collection[str]) -> dict[str, tuple[str, str | None]]:
+    """What people call pages and databases: title and slug, by id."""
+    found: dict[str, tuple[str, str | None]] = {}
+    for some in chunks(ids):
+        for page, card, slug in db.execute(select(Page.id, Page.card, Page.slug).where(Page.id.in_(some))):
+            found[page] = ((card or {}).get("title") or "", slug)
+        for database, name in db.execute(select(Database.id, Database.name).where(Database.id.in_(some))):
+            found[database] = (name or "", None)
+    return found
 
 
 def let_go(db: Connection, keys: Collection[Key]) -> int:

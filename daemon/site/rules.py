@@ -73,7 +73,7 @@ def _misfit(condition: Condition, source: str, columns: Mapping[str, Column]) ->
         return _absent(FILTER, condition.property, source, columns, CHOICES)
     name, column = there
     if column.type not in CHOICES:
-        right = f"name one of these: {_listed(columns, CHOICES)}"
+        right = _usable(columns, CHOICES)
         return f"{FILTER}: '{name}' of the source {source} is of type {column.type}; {right}"
     if column.type == "checkbox" and not {text.casefold() for text in condition.accepted} <= YES | NO:
         return f"{FILTER}: '{name}' of the source {source} is a checkbox; write {name}=true or {name}=false"
@@ -85,20 +85,22 @@ def _not_a_date(name: str, source: str, columns: Mapping[str, Column]) -> str | 
     if there is None:
         return _absent(AT, name, source, columns, ("date",))
     if there[1].type != "date":
-        right = f"name one of these: {_listed(columns, ('date',))}"
+        right = _usable(columns, ("date",))
         return f"{AT}: '{there[0]}' of the source {source} is of type {there[1].type}; {right}"
     return None
 
 
 def _absent(setting: str, name: str, source: str, columns: Mapping[str, Column], types: Iterable[str]) -> str:
     all_names = ", ".join(f"'{own}'" for own in columns)
-    right = f"it has {all_names}; of a usable type: {_listed(columns, types)}"
+    right = f"it has {all_names}; {_usable(columns, types)}"
     return f"{setting}: the source {source} has no property '{name}'; {right}"
 
 
-def _listed(columns: Mapping[str, Column], types: Iterable[str]) -> str:
+def _usable(columns: Mapping[str, Column], types: Iterable[str]) -> str:
     usable = [f"'{name}'" for name, column in columns.items() if column.type in types]
-    return ", ".join(usable) or f"none, make one of type {' or '.join(types)}"
+    if usable:
+        return f"name one of these: {', '.join(usable)}"
+    return f"none of them can be used, so add one of type {' or '.join(types)} in Notion"
 
 
 def without_options(rule: Rule, source: str, columns: Mapping[str, Column]) -> list[str]:

@@ -465,9 +465,8 @@ class Cycle:
             if self.waits_for_files:
                 return False
             listed = all(row.listed_date is not None or row.attempts for row in sources.data_sources(db))
-            known = all(
-                row.kind is not None or row.attempts for row in sources.sources(db) if not row.retired
-            )
+            configured = [row for row in sources.sources(db) if not row.retired]
+            known = bool(configured) and all(row.kind is not None or row.attempts for row in configured)
             resolved = all(
                 row.data_source_ids is not None or row.skipped or row.attempts
                 for row in sources.databases(db)

@@ -81,6 +81,8 @@ class Publisher:
         self._lease = lease
         self._is_full = False
         self._failures = 0
+        self.failing_since: float | None = None
+        """The monotonic second since which the store takes nothing."""
         self.problem: str | None = None
         self.error: KVError | None = None
         self.paused_until = float("-inf")
@@ -265,7 +267,7 @@ class Publisher:
 
     def _is_well(self) -> None:
         """The store took what it was given."""
-        self._failures, self.problem, self.error = 0, None, None
+        self._failures, self.failing_since, self.problem, self.error = 0, None, None, None
 
     def _back_off(self, error: KVError) -> None:
         self._failures += 1
@@ -275,6 +277,7 @@ class Publisher:
         wait = max(wait, error.retry_after_seconds or 0.0)
         self.paused_until = self._clock.monotonic() + wait
         self.problem, self.error = str(error), error
+        self.failing_since = self._clock.monotonic() if self.failing_since is None else self.failing_since
         log.error(
             "the key-value store cannot be written: what was read waits in the ledger",
             action="store_failed",

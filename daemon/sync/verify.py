@@ -56,6 +56,7 @@ class Kind(StrEnum):
     GONE = "gone"
     HELD = "held"
     UNKNOWN = "unknown"
+    UNSETTLED = "unsettled"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +73,8 @@ class Difference:
 
     @property
     def counts(self) -> bool:
-        """Whether something is wrong: a key that is not ours is only named."""
-        return self.kind is not Kind.LEFTOVER
+        """Whether something is wrong: a key that is not ours, and a row that cannot be judged yet, are only named."""
+        return self.kind not in (Kind.LEFTOVER, Kind.UNSETTLED)
 
 
 @dataclass
@@ -288,7 +289,11 @@ class NotionCheck:
     ) -> tuple[list[Difference], list[str]]:
         members, live = audit.rows_of(db, data_source), pages.believable(db, data_source, told, self._trust)
         known = pages.what_is_known(db, [seen.page_id for seen in live])
-        differences: list[Difference] = []
+        unsettled = {seen.page_id for seen in told} - {seen.page_id for seen in live} - members
+        text = "is listed by Notion, and was found gone a moment ago. Listings lag: the next sweep decides."
+        differences = [
+            Difference(Kind.UNSETTLED, titles[page], text, data_source) for page in sorted(unsettled)
+        ]
         for seen in live:
             if seen.page_id not in members:
                 text = "is listed by Notion, and not known to the ledger. --repair reads and publishes it."
