@@ -731,3 +731,24 @@ def test_secrets_of_stores_are_not_shown() -> None:
     shown = repr(settings) + repr(settings.describe())
     for secret in ("s3-secret", "vercel_blob_rw_x_y"):
         assert secret in settings.secret_values() and secret not in shown
+
+
+@pytest.mark.parametrize("value", ["http://localhost", "300.1.1.1", "a b", "127.0.0.1:80", "-x"])
+def test_host_that_is_no_address(value: str) -> None:
+    """Said before anything starts: a daemon that cannot listen would have written to the store by then."""
+    (problem,) = problems(HOST=value)
+    assert problem.startswith("HOST: is not an address; write ")
+
+
+@pytest.mark.parametrize("value", ["::", "::1", "127.0.0.1", "localhost", "box-1.internal"])
+def test_host_that_is_one(value: str) -> None:
+    """Addresses of both families, and names."""
+    assert load(HOST=value).host == value
+
+
+@pytest.mark.parametrize("mark", ['"', "'"])
+def test_quotation_marks_around_a_value_are_not_part_of_it(mark: str) -> None:
+    """`docker run --env-file` hands them on. Fails when they stay: the token would only be refused by Notion."""
+    settings = load(NOTION_TOKEN=f"{mark}ntn_quoted{mark}", KV_REST_API_TOKEN=f"not-closed{mark}")
+    assert settings.notion_token.get_secret_value() == "ntn_quoted"
+    assert settings.kv.token is not None and settings.kv.token.get_secret_value() == f"not-closed{mark}"

@@ -4,6 +4,7 @@ import asyncio
 import io
 import re
 import signal
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from daemon.demo.sample import build
 from daemon.demo.show import tell
 from daemon.sync.cycle import Summary
 from tests.support.oracle import check
-from tests.support.process import Files, Process
+from tests.support.process import Files, Process, command
 from tests.support.redis_server import free_port
 from tests.support.world import OLD, a_world
 
@@ -77,3 +78,19 @@ async def test_the_demo_shows_the_first_edit_arrive_and_ends_when_told(tmp_path:
     told, complaints = said.read()
     first, edit, store = told.index("In step: "), told.index("\nNotion  "), told.index("\nstore   ")
     assert first < edit < store and complaints == ""
+
+
+async def test_a_port_that_the_demo_cannot_have_is_said_with_what_to_do(tmp_path: Path) -> None:
+    """No traceback, and the option to change: the demo reads no settings."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        for words in ((), ("--sandbox-only",)):
+            done = await command(tmp_path, {}, "demo", *words, "--port", port)
+            assert (
+                done.code == 1
+                and done.err.startswith(f"Port {port} cannot be used (")
+                and "--port" in done.err
+            )
+            assert len(done.err.splitlines()) == 1
+    wrong = await command(tmp_path, {}, "demo", "--port", "99999")
+    assert wrong.code == 2 and "--port" in wrong.err and "Traceback" not in wrong.err

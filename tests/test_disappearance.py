@@ -383,6 +383,7 @@ async def test_what_is_held_is_said(tmp_path: Path) -> None:
             status = (await daemon.http.get("/status", headers=headers)).json()
             assert {row["id"] for row in status["held"]} == set(posts) and status["state"] == "degraded"
             assert {row["evidence"] for row in status["held"]} == {"disappeared"}
+            assert all(row["title"] and row["slug"] for row in status["held"])
 
             await daemon.app.ledger.call(links.confirm_removals)
             await daemon.app.schedule.request()

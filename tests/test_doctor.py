@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import Connection, insert
 
 from daemon.clock import DrivenClock
 from daemon.config import examine_settings
@@ -29,6 +30,7 @@ from daemon.ledger import ledger as ledger_module
 from daemon.ledger import meta
 from daemon.ledger.ledger import Ledger
 from daemon.ledger.meta import Fact
+from daemon.ledger.tables import Link
 from tests.support.notion_stub import NotionStub, Reply, Request, error
 from tests.support.process import Result, command, running
 from tests.support.redis_server import RedisServer
@@ -890,3 +892,17 @@ async def test_files(site: Site, tmp_path: Path) -> None:
     assert "s3-secret" not in repr(found)
     assert (await site.look("files", S3_BUCKET="site")).what == "Not checked."
     assert entries(tmp_path) == []
+
+
+async def test_removals_that_are_held(site: Site, tmp_path: Path) -> None:
+    """Whoever asks what is in the way hears that something waits for a person. Fails when it is left out."""
+    ledger = Ledger(f"sqlite:///{tmp_path / 'data' / 'ledger.db'}")
+    await ledger.open()
+    waiting = {"parent_id": site.data_source, "child_id": site.row, "kind": "row", "missing": "trashed"}
+
+    def hold(db: Connection) -> None:
+        db.execute(insert(Link).values(**waiting, held=True))
+
+    await ledger.call(hold)
+    await ledger.close()
+    told(await site.look("removals"), Level.NOTE, "1 removals are held", "confirm-removals")

@@ -269,3 +269,10 @@ async def test_more_rows_than_a_statement_can_take(tmp_path: Path) -> None:
 
     assert await ledger.call(fill) == len(names)
     await ledger.close()
+
+
+def test_a_database_without_its_driver_is_said_with_what_to_install() -> None:
+    """Fails (with a traceback at every command) when the missing package is not caught."""
+    with pytest.raises(LedgerError) as caught:
+        Ledger("mysql+mysqldb://user:hidden@host/db")
+    assert "MySQLdb" in str(caught.value) and "hidden" not in str(caught.value)

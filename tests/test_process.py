@@ -276,3 +276,38 @@ async def test_a_source_out_of_the_settings_keeps_its_keys_until_confirmed(
     assert agreed.code == 0 and "1 removed" in agreed.out, agreed
     assert not {"page:manual", "docs:index"} & set(site.stored(tmp_path))
     assert {"page:hello", "pages:index"} <= set(site.stored(tmp_path))
+
+
+async def test_status_and_republish_without_anything_known(site: Site, tmp_path: Path) -> None:
+    """They claim nothing: no daemon runs, nothing was synced, nothing was written; and looking changes nothing.
+
+    Fails when looking marks an empty ledger as synced, which the next daemon would believe.
+    """
+    told = await command(tmp_path, site.settings, "status", "--json")
+    known = json.loads(told.out)
+    assert (known["state"], known["healthy"], known["ready"]) == ("not running", None, False)
+    again = await command(tmp_path, site.settings, "status", "--json")
+    assert json.loads(again.out) == known
+    empty = await command(tmp_path, site.settings, "republish")
+    assert empty.code == 1 and "Run `sync` first" in empty.err
+    done = await command(tmp_path, site.settings, "sync")
+    assert done.code == 0 and done.out.strip() == "In step with Notion."
+    assert json.loads((await command(tmp_path, site.settings, "status", "--json")).out)["ready"] is True
+
+
+async def test_status_beside_a_daemon_says_that_there_is_one(site: Site, tmp_path: Path) -> None:
+    """How it is, it says itself."""
+    async with running(tmp_path, site.settings, free_port()) as daemon:
+        await daemon.until("/ready")
+        told = await command(tmp_path, site.settings, "status")
+        assert "the daemon: at work" in told.out
+
+
+async def test_a_token_that_cannot_be_kept_names_the_settings(site: Site, tmp_path: Path) -> None:
+    """The embedded store's token goes into a file of the data folder; when that cannot be, both ways out are named."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "kv-token.new").mkdir()
+    settings = {name: value for name, value in site.settings.items() if name != "EMBEDDED_KV_TOKEN"}
+    done = await command(tmp_path, settings, "run")
+    assert done.code == 1 and "EMBEDDED_KV_TOKEN" in done.err and "DATA_DIR" in done.err
+    assert "Traceback" not in done.err

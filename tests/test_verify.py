@@ -343,6 +343,12 @@ async def test_the_schedule_compares_beside_the_cycles(tmp_path: Path) -> None:
 # --- Notion ---
 
 
+async def test_a_ledger_without_sources_was_never_synced(here: World) -> None:
+    """What is not there yet has not been read either. Fails when nothing at all counts as everything."""
+    await here.start()
+    assert not await here.cycle.first_sync_done()
+
+
 async def test_a_ledger_that_is_up_to_date_agrees_with_notion(here: World) -> None:
     """Nothing to say, and one listing a data source, one a container, one GET a child page."""
     await synced(here)
@@ -568,3 +574,23 @@ async def test_a_daemon_that_does_not_do_its_work_is_not_waited_for_long(here: W
     assert await here.kv.get("page:hello") == "?"
     await here.run()
     assert "one" in await said(here, "hello")
+
+
+async def test_a_row_that_came_back_a_moment_ago_is_named_and_not_judged(here: World) -> None:
+    """Listings lag, so for minutes nobody can tell; `verify` says so instead of that everything agrees.
+
+    Fails when what cannot be believed yet is passed over.
+    """
+    site = await synced(here)
+    here.workspace.trash(site.hello)
+    here.clock.advance(OLD)
+    await here.sweep()
+    assert "hello" not in await here.slugs()
+    here.workspace.restore(site.hello)
+    here.clock.advance(1.0)
+    found = await here.cycle.notion_check.compare()
+    (one,) = [d for d in found.differences if d.kind is Kind.UNSETTLED]
+    assert not one.counts and "the next sweep decides" in one.told
+    here.clock.advance(OLD)
+    found = await here.cycle.notion_check.compare()
+    assert [d.kind for d in found.differences] == [Kind.MISSING]

@@ -154,3 +154,22 @@ async def test_a_busy_port_is_an_error_that_names_the_setting(tmp_path: Path) ->
 def test_summary_knows_when_nothing_happened() -> None:
     """Idle cycles are not kept."""
     assert Summary(0.0, looked=True).is_idle and not Summary(0.0, looked=True, read=1).is_idle
+
+
+async def test_reading_on_while_the_store_takes_nothing_is_no_progress(tmp_path: Path) -> None:
+    """Progress keeps a daemon healthy for as long as what it reads can be written, and two minutes more.
+
+    Fails when what was read counts however long the store has been refusing.
+    """
+    async with served(tmp_path) as (app, http):
+        publisher, now = app.cycle.publisher, app.clock.monotonic
+        app.vitals.last_success = now() - 1000
+        app.vitals.problem = "the store refuses"
+        app.cycle.reader.last_progress = now()
+        publisher.failing_since = now() - 60
+        assert (await http.get("/health")).status_code == 200
+        publisher.failing_since = now() - 120
+        failing = await http.get("/health")
+        assert failing.status_code == 503 and failing.json()["reason"] == "the store refuses"
+        publisher.failing_since = None
+        assert (await http.get("/health")).status_code == 200
