@@ -10,6 +10,7 @@ from daemon.config import load_settings
 from daemon.kv.base import OWNER_KEY, Owner, Write
 from daemon.schedule import Schedule, Wishes
 from daemon.sync.lease import Standing
+from daemon.sync.publish import BACK_OFF_LONGEST_SECONDS
 from daemon.vitals import Vitals
 from tests.support.flaky_kv import FlakyKV
 from tests.support.site import synced
@@ -172,3 +173,24 @@ async def test_a_lost_ledger_is_rebuilt_without_deleting_what_lives(world: World
     ours = {key for key in FOREIGN if key != "session:1"}
     assert {difference.name for difference in left} == {*ours, "page:row-0"}
     assert not any(difference.counts for difference in left)
+
+
+async def test_a_store_that_was_away_at_the_start_is_met_when_it_is_back(tmp_path: Path) -> None:
+    """It is another one by then: every key is written, with no edit and no heartbeat to bring it to light.
+
+    Fails when the store is compared with the ledger at the start alone.
+    """
+    kv = FlakyKV(tmp_path / "kv.db")
+    async with a_world(tmp_path, kv=kv) as world:
+        await synced(world)
+        keys = await world.keys()
+        await world.stop()
+        await kv.flush()
+        kv.is_down = True
+        await world.start()
+        await world.run()
+        assert world.cycle.publisher.problem is not None
+        kv.heal()
+        await world.poll(BACK_OFF_LONGEST_SECONDS)
+        await world.catch_up()
+        assert await world.keys() == keys and world.cycle.publisher.failing_since is None

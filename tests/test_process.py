@@ -311,3 +311,13 @@ async def test_a_token_that_cannot_be_kept_names_the_settings(site: Site, tmp_pa
     done = await command(tmp_path, settings, "run")
     assert done.code == 1 and "EMBEDDED_KV_TOKEN" in done.err and "DATA_DIR" in done.err
     assert "Traceback" not in done.err
+
+
+async def test_sync_fails_when_the_store_does_not_answer_although_nothing_is_to_be_written(
+    site: Site, tmp_path: Path
+) -> None:
+    """It may be another store, with nothing in it: exit code 1 and why. Fails when a store is only met by writing."""
+    assert (await command(tmp_path, site.settings, "sync")).code == 0
+    away = {name: value for name, value in site.settings.items() if not name.startswith("EMBEDDED_KV")}
+    done = await command(tmp_path, {**away, "KV_URL": f"redis://127.0.0.1:{free_port()}"}, "sync")
+    assert done.code == 1 and "connect" in done.err.lower() and "In step" not in done.out

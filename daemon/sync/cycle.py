@@ -16,7 +16,7 @@ import structlog
 from sqlalchemy import Connection
 
 from daemon.clock import Clock
-from daemon.kv.base import KV, KVError
+from daemon.kv.base import KV
 from daemon.ledger import cycles, meta, publishing, records, sources, work
 from daemon.ledger.ledger import Ledger
 from daemon.ledger.meta import Fact
@@ -310,15 +310,7 @@ class Cycle:
 
     async def start(self) -> None:
         """Before the first cycle: find out whether the store is the one that the ledger wrote."""
-        try:
-            await self.lease.check()
-        except KVError as error:
-            log.warning(
-                "the key-value store does not answer yet",
-                action="store_failed",
-                error=str(error),
-                hint=error.hint,
-            )
+        await self.publisher.meet_store()
 
     async def abandon(self) -> None:
         """Drop what is in flight: none of it is stored, all of it is still due."""

@@ -79,6 +79,7 @@ class Publisher:
         self._ledger = ledger
         self._clock = clock
         self._lease = lease
+        self._is_met = False
         self._is_full = False
         self._failures = 0
         self.failing_since: float | None = None
@@ -94,11 +95,24 @@ class Publisher:
         """Where the pages of each source are on the site that is told what changed; None: no site is told."""
         lease.on_lost = self._owe  # the store has lost them, the site may still show them
 
+    async def meet_store(self) -> None:
+        """Find out whether the store is the one that the ledger wrote. Never raises KVError: each cycle tries again."""
+        try:
+            await self._lease.check()
+        except KVError as error:
+            self._back_off(error)
+        else:
+            self._is_met = True
+            self._is_well()
+
     async def publish(self, site: Composition) -> Published:
         """Write every key that differs. Never raises for what the store does: it is tried again next cycle."""
         done = Published()
         self.on_publish(site.facts.reads)
         try:
+            if not self._is_paused and not self._is_met:
+                await self.meet_store()
+                done.is_outdated = self._is_met  # what was written is not there, if it is another store
             if not self._is_paused:
                 self._is_full = False
                 await self._try_to_write(site, done)
