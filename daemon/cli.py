@@ -186,13 +186,14 @@ def confirm_removals(
         print("Nothing is held.")
         return
     for one in waiting:
-        print(f"{one.kind} {one.title!r}{f' ({one.slug})' if one.slug else ''}: {one.reason}")
+        print(f"{one.kind} {_called(one.title, one.slug)}: {one.reason}")
+        for title, slug in one.rows:
+            print(f"    {_called(title, slug)}")
+    count = sum(one.count for one in waiting)
     if not yes and not sys.stdin.isatty():
         _complain(["Nothing was removed: there is no terminal to ask on. Confirm with --yes."])
         raise typer.Exit(FAILED)
-    if not yes and not typer.confirm(
-        f"Remove these {len(waiting)}, and everything under them, from the site?"
-    ):
+    if not yes and not typer.confirm(f"Remove these {count}, and everything under them, from the site?"):
         raise typer.Exit(FAILED)
     keys = [one.key for one in waiting]
 
@@ -202,7 +203,11 @@ def confirm_removals(
         return Result(await app.cycle.shortfall(reading=False))
 
     _carry_out(settings, Kind.CONFIRM_REMOVALS, {"held": keys}, alone)
-    print(f"{len(waiting)} removed.")
+    print(f"{count} removed.")
+
+
+def _called(title: str, slug: str | None) -> str:
+    return f"{title!r} ({slug})" if slug else repr(title)
 
 
 async def _held(settings: Settings) -> list[Held]:

@@ -338,6 +338,8 @@ async def test_a_source_that_would_be_empty_at_once_is_held_until_a_person_says_
     assert {(parent, row, why) for parent, row, _, why in held} == {
         ("pages", row, "unpublished") for row in made
     }
+    (one,) = await world.ledger.call(removals.held)
+    assert one.count == 3 and one.rows == (("R0", "r0"), ("R1", "r1"), ("R2", "r2"))
     await set_status(world, made[0], "Published")
     assert await world.slugs() == {"r0"} and not await world.ledger.call(links.held_links)
     await restart(world)

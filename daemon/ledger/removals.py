@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, delete, func, select
+from sqlalchemy import Connection, delete, select
 
 from daemon.ledger import links, publishing, sources
 from daemon.ledger.ledger import chunks
@@ -17,13 +17,22 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """One of them, for people: what it is (a link's `kind`, `source`, or `rows of`), its names, and why it is to go."""
+    """One of them, for people: what it is (a link's `kind`, `source`, or `rows of`), its names, and why it is to go.
+
+    `rows`: title and slug of each, where one decision is about many.
+    """
 
     key: Key
     kind: str
     title: str
     slug: str | None
     reason: str
+    rows: tuple[tuple[str, str | None], ...] = ()
+
+    @property
+    def count(self) -> int:
+        """How many things are to go."""
+        return max(1, len(self.rows))
 
 
 def held(db: Connection) -> list[Held]:
@@ -36,9 +45,9 @@ def held(db: Connection) -> list[Held]:
         for parent, child, kind, evidence, card, slug, name in db.execute(named.where(Link.held))
     ]
     found.sort(key=lambda one: (one.slug or "", one.key))
-    reason = "published rows, all that it has, do not pass PUBLISH_FILTER or PUBLISH_AT any more"
     for name, rows in publishing.refused(db).items():
-        found.append(Held((UNPUBLISH, name), "rows of", name, None, f"its {len(rows)} {reason}"))
+        reason = f"none of its {len(rows)} published rows passes PUBLISH_FILTER or PUBLISH_AT any more"
+        found.append(Held((UNPUBLISH, name), "rows of", name, None, reason, _called(db, rows)))
     return found + [_retired(db, row) for row in sources.sources(db) if row.retired]
 
 
@@ -67,5 +76,13 @@ def let_go(db: Connection, keys: Collection[Key]) -> int:
 
 def _retired(db: Connection, row: SourceRow) -> Held:
     parents = [*row.data_source_ids, source_link(row)]
-    pages = db.execute(select(func.count()).select_from(Link).where(Link.parent_id.in_(parents))).scalar()
-    return Held((row.name, row.ref), "source", row.name, None, f"not in the settings any more, {pages} pages")
+    rows = list(db.execute(select(Link.child_id).where(Link.parent_id.in_(parents))).scalars())
+    reason = f"not in the settings any more, {len(rows)} pages"
+    return Held((row.name, row.ref), "source", row.name, None, reason, _called(db, rows))
+
+
+def _called(db: Connection, ids: Collection[str]) -> tuple[tuple[str, str | None], ...]:
+    known = names(db, ids)
+    return tuple(
+        sorted((known.get(page, ("", None)) for page in ids), key=lambda one: (one[1] or "", one[0]))
+    )
