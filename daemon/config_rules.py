@@ -120,7 +120,8 @@ def sources(reader: Reader, *, needed: bool) -> tuple[SourceSetting, ...]:
         names_by_ref.setdefault(source.ref, []).append(source.name)
     for names in names_by_ref.values():
         if len(names) > 1:
-            reader.warn("NOTION_SOURCES", f"the sources {', '.join(names)} are one and the same in Notion")
+            variable = {"posts": "NOTION_POSTS_DB"}.get(names[-1], "NOTION_SOURCES")
+            reader.warn(variable, f"the sources {', '.join(names)} are one and the same in Notion")
     return valid
 
 

@@ -24,6 +24,9 @@ REDACTED: Final = "[redacted]"
 SHORTEST_SECRET = 4
 """Shorter texts are not hidden: they would blot out half of every line and protect nothing."""
 
+SHORTEST_ANYWHERE = 8
+"""Shorter ones are hidden where they stand alone."""
+
 QUIET_LOGGERS = ("alembic", "apscheduler", "httpcore", "httpx", "notion_client", "sqlalchemy", "uvicorn")
 """Libraries that are heard from warning upwards. httpx would log every address with its query at info."""
 
@@ -97,8 +100,14 @@ class _Registry:
 
     def _compile(self) -> None:
         forms = frozenset().union(*self._forms.values())
-        self.pattern = _any_of(map(re.escape, sorted(forms, key=len, reverse=True)))
+        self.pattern = _any_of(map(_as_it_stands, sorted(forms, key=len, reverse=True)))
         self.encoded = _any_of(map(_encoded, sorted(self._forms, key=len, reverse=True)))
+
+
+def _as_it_stands(form: str) -> str:
+    """A pattern for one form. A short one has to stand alone: hidden within a longer word, the rest would tell it."""
+    pattern = re.escape(form)
+    return rf"(?<![a-zA-Z0-9]){pattern}(?![a-zA-Z0-9])" if len(form) < SHORTEST_ANYWHERE else pattern
 
 
 def _any_of(patterns: Iterable[str]) -> re.Pattern[str] | None:
@@ -215,9 +224,19 @@ class _Handler(logging.StreamHandler[TextIO]):
     """Writes whatever there is to write: what the stream's encoding cannot hold is written as an escape."""
 
     def __init__(self, stream: TextIO) -> None:
+        self._is_stderr = stream is sys.stderr
         super().__init__(stream)
         self._encoding = getattr(stream, "encoding", None) or "utf-8"
         self.is_utf8 = self._encoding.lower().replace("-", "") == "utf8"
+
+    @property
+    def stream(self) -> TextIO:
+        """Standard error is whatever it is now: a progress bar puts itself in between, so that lines come above it."""
+        return sys.stderr if self._is_stderr else self._given
+
+    @stream.setter
+    def stream(self, stream: TextIO) -> None:
+        self._given = stream
 
     def format(self, record: logging.LogRecord) -> str:
         return super().format(record).encode(self._encoding, "backslashreplace").decode(self._encoding)

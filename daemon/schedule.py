@@ -305,8 +305,9 @@ class Schedule:
         obstacle = None if can_go_on else await self._cycle.shortfall() or "Notion does not answer."
         await self._answer(wishes, looked_for, obstacle)
         if await self._cycle.is_done():
-            if summary.problem is None and await self._cycle.first_sync_done():
+            if summary.problem is None and not self._vitals.ready and await self._cycle.first_sync_done():
                 self._vitals.became_ready.set()
+                await self._cycle.publisher.tell_status()
         elif can_go_on:
             self._wake.set()
 

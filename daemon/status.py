@@ -25,6 +25,10 @@ from daemon.vitals import Vitals, verdict
 CLOCK_OFF_SECONDS = 120.0
 MOST_LISTED = 100
 JOBS_LISTED = 10
+_HOST = re.compile(
+    r"\b(?:[a-z][a-z0-9-]*:[0-9]{4,5}|[a-z0-9-]+(?:\.[a-z0-9-]+)+:[0-9]{1,5})\b|\bhttps?://\S+", re.IGNORECASE
+)
+"""A host with its port, or an address."""
 _ID = re.compile(r"\b[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}\b", re.IGNORECASE)
 NOT_TYPES = frozenset(("published", "databases", "keys", "waiting", "heldBack"))
 """What the counts hold beside the types of pages."""
@@ -48,8 +52,8 @@ def brief(parts: Parts) -> dict[str, Any]:
     """Version, state, counts and times; no titles, slugs or ids. Costs no request and no query."""
     known = _known(parts)
     last = known["lastCycle"]
-    shown = None if last is None else {**last, "problem": without_ids(last["problem"])}
-    return {**known, "reason": without_ids(known["reason"]), "lastCycle": shown}
+    shown = None if last is None else {**last, "problem": without_names(last["problem"])}
+    return {**known, "reason": without_names(known["reason"]), "lastCycle": shown}
 
 
 def _known(parts: Parts) -> dict[str, Any]:
@@ -73,9 +77,9 @@ async def full(parts: Parts) -> dict[str, Any]:
     return {**_known(parts), **await parts.ledger.call(_details, parts)}
 
 
-def without_ids(text: str | None) -> str | None:
-    """A reason as anybody may see it: what Notion says of a failure may name pages and databases."""
-    return None if text is None else _ID.sub("…", text)
+def without_names(text: str | None) -> str | None:
+    """A reason as anybody may see it: what is said of a failure may name pages, databases, and the store's host."""
+    return None if text is None else _HOST.sub("…", _ID.sub("…", text))
 
 
 def moment(unix_seconds: float | None) -> str | None:

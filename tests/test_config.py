@@ -333,7 +333,7 @@ def test_further_sources_are_checked(value: str, words: str) -> None:
 def test_same_source_twice_is_a_warning() -> None:
     """One database under two names works, but is probably not meant."""
     (warning,) = load(NOTION_POSTS_DB=ID).warnings
-    assert "pages, posts" in warning
+    assert warning.startswith("NOTION_POSTS_DB: ") and "pages, posts" in warning
 
 
 def test_swapped_values_are_recognised() -> None:

@@ -368,3 +368,24 @@ def test_a_long_text_is_redacted_in_a_moment(piece: str) -> None:
     began = time.perf_counter()
     redact(piece * (40_000 // len(piece)))
     assert time.perf_counter() - began < 5
+
+
+def test_a_short_secret_is_hidden_where_it_stands_alone() -> None:
+    """Within a longer word the rest would tell it: `[redacted]er than 16`. Fails when it is hidden there, too."""
+    register_secret("short")
+    assert redact("is shorter than 16") == "is shorter than 16"
+    assert redact("it is short, x-sync-secret: short") == f"it is {REDACTED}, x-sync-secret: {REDACTED}"
+    register_secret("longer-one")
+    assert redact("xlonger-onex") == f"x{REDACTED}x"
+
+
+def test_lines_for_standard_error_go_where_that_is_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A progress bar takes its place while it is shown. Fails when the log writes through the bar."""
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    setup_logging("info", "json", stream=sys.stderr)
+    bar = io.StringIO()
+    with monkeypatch.context() as shown:
+        shown.setattr(sys, "stderr", bar)
+        structlog.get_logger("t").info("meanwhile")
+    structlog.get_logger("t").info("afterwards")
+    assert "meanwhile" in bar.getvalue() and "afterwards" not in bar.getvalue()

@@ -12,7 +12,7 @@ import pytest
 from daemon.ledger import meta, tasks
 from daemon.ledger.meta import Fact
 from daemon.web import sync_api
-from tests.support.web import SECRET, Daemon, a_daemon
+from tests.support.web import SECRET, Daemon, a_daemon, a_small_site
 
 BEARER = {"authorization": f"Bearer {SECRET}", "user-agent": "vercel-cron/1.0"}
 NUMBERS = {
@@ -265,3 +265,15 @@ async def test_split_calls_side_by_side(tmp_path: Path) -> None:
         )
         assert [answer.json()["ok"] for answer in answers] == [True] * 3
         assert "At the same minute" in (await daemon.app.kv.get("posts:index") or "")
+
+
+async def test_a_broken_body_does_not_turn_a_full_sync_into_a_small_one(tmp_path: Path) -> None:
+    """What calls itself JSON and is none is refused, what is something else says nothing. Fails when both are alike."""
+    async with a_daemon(tmp_path, site=a_small_site) as daemon:
+        headers = {"authorization": f"Bearer {SECRET}", "content-type": "application/json"}
+        for path in ("/api/sync", "/api/sync/trigger", "/api/sync/pages"):
+            broken = await daemon.http.post(path, headers=headers, content='{"force": tru')
+            assert broken.status_code == 400 and "JSON" in broken.json()["message"]
+        headers["content-type"] = "application/x-www-form-urlencoded"
+        other = await daemon.http.post("/api/sync/trigger", headers=headers, content="hello")
+        assert other.status_code == 202

@@ -1,5 +1,6 @@
 """What is served: health, readiness, status, the page for people and `/kv`, over real HTTP."""
 
+import re
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -104,13 +105,14 @@ async def test_a_reason_names_no_ids_without_the_secret(tmp_path: Path) -> None:
     """
     named = (
         "Could not find database with ID: f98ddc84-f59d-4887-956e-ab79e9b161f4, "
-        "nor f98ddc84f59d4887956eab79e9b161f4."
+        "nor f98ddc84f59d4887956eab79e9b161f4. Nothing at store.example:6379, kv-1:6379 or https://kv.example/x?y."
     )
     async with served(tmp_path) as (app, http):
         app.vitals.cycled(Summary(0.0, looked=True, problem=named), app.clock)
         for path in ("/health", "/ready", "/status", "/"):
             shown = await http.get(path)
             assert "f98ddc84" not in shown.text and "Could not find database" in shown.text
+            assert "store.example" not in shown.text and "kv" not in re.findall("Nothing at.*", shown.text)[0]
         whole = (await http.get("/status", headers={"x-sync-secret": SECRET})).json()
         assert whole["reason"] == whole["lastCycle"]["problem"] == named
 

@@ -202,8 +202,15 @@ class Publisher:
         One that fails is repeated when the back-off is over: on a quiet day nothing else would notice that the store
         is there again.
         """
-        if not self._lease.is_beat_due or self._is_paused:
-            return
+        if self._lease.is_beat_due and not self._is_paused:
+            await self._beat()
+
+    async def tell_status(self) -> None:
+        """Renew `sync:status`, which told of the first sync until now; it waits for a store that is not ours yet."""
+        if self._lease.standing is Standing.OWNER and not self._is_paused:
+            await self._beat()
+
+    async def _beat(self) -> None:
         try:
             await self._lease.beat()
             self._is_well()

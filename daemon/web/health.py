@@ -8,7 +8,7 @@ from starlette.routing import BaseRoute, Route
 
 from daemon import __version__, jsontext
 from daemon.ledger.ledger import LedgerError
-from daemon.status import Parts, brief, full, moment, without_ids
+from daemon.status import Parts, brief, full, moment, without_names
 from daemon.vitals import verdict
 from daemon.web.answers import error_answer, json_answer
 from daemon.web.auth import Access, access, refusal
@@ -66,7 +66,7 @@ def _verdict(parts: Parts) -> tuple[bool, dict[str, Any]]:
     healthy, state, reason = verdict(parts)
     return healthy, {
         "state": state,
-        "reason": without_ids(reason),
+        "reason": without_names(reason),
         "version": __version__,
         "uptimeSeconds": round(now - vitals.started_at),
         "lastSuccess": moment(vitals.last_success_time),

@@ -61,7 +61,8 @@ def _claims(token: str, keys: list[str]) -> dict[str, object]:
         except jwt.ImmatureSignatureError:
             raise NotSignedError("It is not valid yet: is this machine's clock behind?") from None
         except (jwt.PyJWTError, ValueError):
-            raise NotSignedError("It is no signature of QStash's.") from None
+            why = "It carries no signature of QStash's; other callers have /api/sync/trigger."
+            raise NotSignedError(why) from None
     raise NotSignedError(why)
 
 

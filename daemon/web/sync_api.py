@@ -31,6 +31,7 @@ WORKER_PATH = "/api/sync/worker"
 METHODS = ["GET", "POST"]
 MESSAGE_ID_HEADER = "upstash-message-id"
 LONGEST_ID = 180
+_NO_JSON = 'The body is no JSON object such as {"force": true}.'
 _OWN_TYPES = ("post", "child", "row")
 """Types of pages that have a number of their own; all others are pages of a source."""
 
@@ -92,7 +93,7 @@ class _SyncApi:
         try:
             options = {"force": _is_true(_json_object(body).get("force")), "only": None}
         except ValueError:
-            return error_answer(400, "bad_request", 'The body is no JSON object such as {"force": true}.')
+            return error_answer(400, "bad_request", _NO_JSON)
         message = request.headers.get(MESSAGE_ID_HEADER)
         ids = [f"jti:{call_id}"[:LONGEST_ID], *([f"message:{message}"[:LONGEST_ID]] if message else [])]
         return await self._accept(options, Origin.QSTASH, ids)
@@ -183,12 +184,17 @@ def _cannot_start(error: LedgerError | NobodyWorksError) -> Response:
 
 
 async def _wants_force(request: Request) -> bool:
-    """`?force=1`, or `{"force": true}` in a body; a body that is something else says nothing."""
+    """`?force=1`, or `{"force": true}` in a body. Raises HTTPException when what calls itself JSON is none.
+
+    Any other body says nothing: schedulers send what they like.
+    """
     if "force" in request.query_params:
         return _is_true(request.query_params["force"])
     try:
         return _is_true(_json_object(await request.body()).get("force"))
     except ValueError:
+        if "json" in request.headers.get("content-type", ""):
+            raise HTTPException(400, _NO_JSON) from None
         return False
 
 
