@@ -1,6 +1,5 @@
 """What is served: health, readiness, status, the page for people and `/kv`, over real HTTP."""
 
-import re
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -112,7 +111,7 @@ async def test_a_reason_names_no_ids_without_the_secret(tmp_path: Path) -> None:
         for path in ("/health", "/ready", "/status", "/"):
             shown = await http.get(path)
             assert "f98ddc84" not in shown.text and "Could not find database" in shown.text
-            assert "store.example" not in shown.text and "kv" not in re.findall("Nothing at.*", shown.text)[0]
+            assert "Nothing at …, … or …" in shown.text
         whole = (await http.get("/status", headers={"x-sync-secret": SECRET})).json()
         assert whole["reason"] == whole["lastCycle"]["problem"] == named
 
