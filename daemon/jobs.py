@@ -71,6 +71,11 @@ class Request:
         """The part of the site to which it is restricted; None: it is not."""
         return self.options.get("only")
 
+    def forces_with(self, other: "Request") -> bool:
+        """Whether both have the same pages read again."""
+        both = all(one.kind is Kind.SYNC and one.options.get("force") for one in (self, other))
+        return both and (self.only is None or other.only in (None, self.only))
+
     @property
     def wants_look(self) -> bool:
         return self.kind is Kind.SYNC and self.steps.is_open(Name.LOOK)
@@ -168,8 +173,15 @@ class Jobs:
         self._tell()
 
     async def begin(self, requests: Iterable[Request]) -> bool:
-        """Note in the ledger what was asked for, once. Out: whether any of it wants to look for changes."""
-        new = [request for request in requests if not request.has_begun]
+        """Note in the ledger what was asked for, once. Out: whether any of it wants to look for changes.
+
+        What would have everything read again waits for one that does so already, which would otherwise never be done.
+        """
+        new, forcing = list[Request](), list[Request]()
+        for request in sorted(requests, key=lambda request: not request.has_begun):
+            if request.has_begun or not any(request.forces_with(other) for other in forcing):
+                forcing += [request] if request.forces_with(request) else []
+                new += [] if request.has_begun else [request]
         for request in new:
             if request.steps.is_open(Name.MARK):
                 await self._mark(request)
@@ -203,6 +215,9 @@ class Jobs:
         """Answer whoever has what was asked for, or cannot have it now. Out: the others, who wait for the next turn."""
         waiting = []
         for request in requests:
+            if not request.has_begun:
+                waiting.append(request)
+                continue
             await self._take_steps(request)
             if request in looked_for and await self._is_fulfilled(request):
                 await self._finish(request, await self._shortfall(request))

@@ -321,7 +321,8 @@ class Schedule:
     async def _answer(self, wishes: Wishes, looked_for: Sequence[Request], obstacle: str | None) -> None:
         waiting = await self.jobs.answer(wishes.requests, looked_for, obstacle)
         self._wishes.requests += waiting
-        if waiting and self._cycle.changed:
+        has_room = len(waiting) < len(wishes.requests) and any(not request.has_begun for request in waiting)
+        if has_room or (waiting and self._cycle.changed):
             self._wake.set()
 
     # Upkeep ------------------------------------------------------------------------------------------------------

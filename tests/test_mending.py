@@ -78,9 +78,9 @@ def schedule_of(world: World) -> Schedule:
     return Schedule(world.cycle, world.api, world.ledger, settings, world.clock, vitals)
 
 
-async def turns(world: World, count: int) -> None:
+async def turns(world: World, count: int, schedule: Schedule | None = None) -> None:
     """What the loop does with so many ticks of the poll."""
-    schedule = schedule_of(world)
+    schedule = schedule or schedule_of(world)
     for _ in range(count):
         world.clock.advance(15.0)
         await schedule._turn(Wishes(look=True))
@@ -132,8 +132,10 @@ async def test_a_store_that_is_not_the_one_the_ledger_wrote_is_rewritten(
 async def test_a_flush_is_not_seen_by_a_poll(world: World) -> None:
     """A quiet poll sends no command, so the next heartbeat is what notices."""
     await synced(world)
+    schedule = schedule_of(world)
+    await turns(world, 1, schedule)
     await watched(world).flush()
-    await turns(world, 2)
+    await turns(world, 2, schedule)
     assert await world.keys() == set()
 
 
@@ -194,3 +196,16 @@ async def test_a_store_that_was_away_at_the_start_is_met_when_it_is_back(tmp_pat
         await world.poll(BACK_OFF_LONGEST_SECONDS)
         await world.catch_up()
         assert await world.keys() == keys and world.cycle.publisher.failing_since is None
+
+
+async def test_the_store_is_told_when_the_first_sync_is_over(world: World) -> None:
+    """`sync:status` came with the batches of the first sync, and told of one under way; heartbeats are rare.
+
+    Fails when it is left at that.
+    """
+    schedule = schedule_of(world)
+    world.cycle.lease.status_text = lambda: f'{{"ready":{str(schedule._vitals.ready).lower()}}}'
+    await synced(world)
+    assert await world.value("sync:status") == {"ready": False}
+    await turns(world, 1, schedule)
+    assert await world.value("sync:status") == {"ready": True}

@@ -178,6 +178,28 @@ async def test_a_trigger_does_not_join_what_has_looked_already(tmp_path: Path) -
         assert await trigger(daemon) != first
 
 
+async def test_one_full_sync_after_the_other(tmp_path: Path) -> None:
+    """The second, asked for while the first reads, begins when that is done, and each counts its own work.
+
+    Fails when it begins at once: the first would then be done with the second, and with a third after that one.
+    """
+    async with in_step(tmp_path) as daemon:
+        asked = list[asyncio.Task[str]]()
+
+        def ask_again(method: str, path: str) -> None:
+            if path.endswith("/children") and not asked:
+                asked.append(asyncio.create_task(trigger(daemon, force="1")))
+
+        daemon.sandbox.watchers.append(ask_again)
+        first = await over(daemon, await trigger(daemon, force="1"))
+        second = await over(daemon, await asked[0])
+        assert second["id"] != first["id"] and second["startedAt"] >= first["startedAt"]
+        numbers = [job["result"]["metrics"]["notionRequests"] for job in (first, second)]
+        assert max(numbers) < 1.5 * min(numbers)
+        marked, done = second["steps"][0]["finishedAt"], first["finishedAt"]
+        assert marked >= done
+
+
 async def trigger(daemon: Daemon, **params: str) -> str:
     """Out: the job's id."""
     return str((await daemon.http.post("/api/sync/trigger", params=params, headers=BEARER)).json()["jobId"])
