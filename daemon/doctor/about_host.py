@@ -167,12 +167,15 @@ def owner(
 def site_told(known: Mapping[str, Any], *, now: float) -> Finding:
     """What came of telling the site what changed, as the ledger has it; it is not called for this. `now` in seconds."""
     count, problem, last = int(known["owed"]), known["problem"], known["lastSuccess"]
-    told = f"last told {span(max(now - last, 0.0))} ago" if last is not None else "never told yet"
+    ago = "" if last is None else span(max(now - last, 0.0))
+    told = f"It was last told {ago} ago" if ago else "It has never been told anything"
     if problem is None:
         left = f"; {count} tags and paths are owed, the daemon tells them" if count else ""
-        return Finding(Level.OK, "site", f"It was {told}{left}.")
-    ago = span(max(now - (known["failedAt"] or now), 0.0))
-    what = f"The last call to REVALIDATE_URL, {ago} ago: {problem}. It was {told}; {count} tags and paths are owed."
+        return Finding(Level.OK, "site", f"{told}{left}.")
+    failed = span(max(now - (known["failedAt"] or now), 0.0))
+    what = (
+        f"The last call to REVALIDATE_URL, {failed} ago: {problem}. {told}; {count} tags and paths are owed."
+    )
     return Finding(Level.PROBLEM, "site", what, f"{known['hint']} The daemon goes on trying.")
 
 
