@@ -493,7 +493,7 @@ async def test_doctor_says_what_the_site_last_answered(tmp_path: Path, site: Rec
             raise AssertionError("nothing is said of the site")
 
         never = await finding()
-        assert never.level is Level.OK and "never told" in never.what
+        assert never.level is Level.OK and "never been told" in never.what
         await daemon.catch_up()
         site.answers = [404]
         await teller.turn()
