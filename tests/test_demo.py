@@ -76,7 +76,7 @@ async def test_the_demo_shows_the_first_edit_arrive_and_ends_when_told(tmp_path:
             assert await process.wait() == 0
     finally:
         process.kill()
-    assert page.status_code == 200 and "In step" in page.text
+    assert page.status_code == 200 and "Last cycles" in page.text
     told, complaints = said.read()
     assert told.index("In step: ") < told.index("\nNotion  ") and complaints == ""
 
