@@ -23,8 +23,8 @@ def without_own_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """One worker more than there are cores: tests wait for processes and sockets about as long as they compute."""
-    return (os.cpu_count() or 1) + 1
+    """Two workers more than there are cores: tests wait for processes and sockets about as long as they compute."""
+    return (os.cpu_count() or 1) + 2
 
 
 def _refuse_skip(report: pytest.CollectReport | pytest.TestReport) -> None:
