@@ -15,9 +15,12 @@ for _name in (*NAMES, *PLATFORM_NAMES):
     os.environ.pop(_name, None)
 
 
-# What tests log is read only when one fails; drawn for a terminal, as it would be by default, it costs a sixth of the time.
+# What tests log is read only when one fails. Drawn for a terminal, as it is by default, it costs a sixth of the time.
 structlog.configure(
-    processors=[structlog.processors.add_log_level, structlog.processors.KeyValueRenderer(["event"])]
+    processors=[
+        structlog.processors.add_log_level,
+        structlog.processors.KeyValueRenderer(key_order=["level", "event"]),
+    ]
 )
 
 
