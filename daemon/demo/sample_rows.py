@@ -63,16 +63,16 @@ JOBS: tuple[Row, ...] = (
 PROJECTS: tuple[Row, ...] = (
     Row(
         "Café Sunrise", "work/cafe-sunrise", "A menu that fits on one card, and a site that fits it.", ("web",),
-        (b.paragraph("Opens at six. So did we, for the photos."), b.image(f"{IMAGES}/work/sunrise-1.jpg")),
-        cover=f"{IMAGES}/work/sunrise.jpg", icon="☕",
+        (b.paragraph("Opens at six. So did we, for the photos."), b.image(f"{IMAGES}/projects/sunrise-1.jpg")),
+        cover=f"{IMAGES}/projects/sunrise.jpg", icon="☕",
     ),
     Row(
         "Harbour Museum", "work/harbour-museum", "Four languages, one grid.", ("web", "print"),
-        (b.paragraph("Signs for people who arrive by boat."),), cover=f"{IMAGES}/work/harbour.jpg", icon="⚓",
+        (b.paragraph("Signs for people who arrive by boat."),), cover=f"{IMAGES}/projects/harbour.jpg", icon="⚓",
     ),
     Row(
         "Press and awards", "/press", "What others wrote. The kind half.", ("studio",),
-        (b.paragraph("“Surprisingly legible.” — a newspaper"),), cover=f"{IMAGES}/work/press.jpg",
+        (b.paragraph("“Surprisingly legible.” — a newspaper"),), cover=f"{IMAGES}/projects/press.jpg",
     ),
     Row(
         "Wedding cards for M & T", None, "Forty guests, four hundred words.", ("print",),

@@ -360,7 +360,7 @@ class Cycle:
 
     def can_go_on(self) -> bool:
         """Whether another cycle right away could do something: nobody told us to wait."""
-        paused = self._clock.monotonic() < self.publisher.paused_until or not self.lease.is_entitled
+        paused = self.publisher.is_paused or not self.lease.is_entitled
         return not self.reader.gave_up and self.reader.stopped_by is None and not paused
 
     async def is_read(self, only: str | None = None) -> bool:

@@ -110,10 +110,10 @@ class Publisher:
         done = Published()
         self.on_publish(site.facts.reads)
         try:
-            if not self._is_paused and not self._is_met:
+            if not self.is_paused and not self._is_met:
                 await self.meet_store()
                 done.is_outdated = self._is_met  # what was written is not there, if it is another store
-            if not self._is_paused:
+            if not self.is_paused:
                 self._is_full = False
                 await self._try_to_write(site, done)
             if self._is_full:
@@ -202,12 +202,12 @@ class Publisher:
         One that fails is repeated when the back-off is over: on a quiet day nothing else would notice that the store
         is there again.
         """
-        if self._lease.is_beat_due and not self._is_paused:
+        if self._lease.is_beat_due and not self.is_paused:
             await self._beat()
 
     async def tell_status(self) -> None:
         """Renew `sync:status`, which told of the first sync until now; it waits for a store that is not ours yet."""
-        if self._lease.standing is Standing.OWNER and not self._is_paused:
+        if self._lease.standing is Standing.OWNER and not self.is_paused:
             await self._beat()
 
     async def _beat(self) -> None:
@@ -219,7 +219,7 @@ class Publisher:
 
     async def find_leftovers(self, site: Composition) -> int:
         """Once, in a store that others filled: what they left of our pages is removed. Out: how many were found."""
-        if self._lease.standing is Standing.STANDBY or self._is_paused:
+        if self._lease.standing is Standing.STANDBY or self.is_paused:
             return 0
         try:
             if not await self._lease.may_write():  # where all is held back nothing was written yet
@@ -279,7 +279,8 @@ class Publisher:
         return jsontext.dumps(site.render_page(snapshot["page"], snapshot["blocks"], now))
 
     @property
-    def _is_paused(self) -> bool:
+    def is_paused(self) -> bool:
+        """Whether the store is left alone for now."""
         return self._clock.monotonic() < self.paused_until
 
     @property

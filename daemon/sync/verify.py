@@ -193,8 +193,7 @@ class StoreCheck:
         )
 
     def _may_compare(self) -> bool:
-        publisher = self._publisher
-        is_well = publisher.error is None and self._clock.monotonic() >= publisher.paused_until
+        is_well = self._publisher.error is None and not self._publisher.is_paused
         return is_well and self._lease.standing is Standing.OWNER
 
 
