@@ -29,7 +29,7 @@ from daemon.oneshot import Verification, sync_until_done
 from daemon.oneshot import verify as verify_site
 from daemon.progress import Progress
 from daemon.status import full
-from daemon.status_text import print_status
+from daemon.status_text import called, print_status
 from daemon.sync.rulebook import RuleError
 
 T = TypeVar("T")
@@ -186,9 +186,9 @@ def confirm_removals(
         print("Nothing is held.")
         return
     for one in waiting:
-        print(f"{one.kind} {_called(one.title, one.slug)}: {one.reason}")
+        print(f"{one.kind} {called(one.title, one.slug)}: {one.reason}")
         for title, slug in one.rows:
-            print(f"    {_called(title, slug)}")
+            print(f"    {called(title, slug)}")
     count = sum(one.count for one in waiting)
     if not yes and not sys.stdin.isatty():
         _complain(["Nothing was removed: there is no terminal to ask on. Confirm with --yes."])
@@ -204,10 +204,6 @@ def confirm_removals(
 
     _carry_out(settings, Kind.CONFIRM_REMOVALS, {"held": keys}, alone)
     print(f"{count} removed.")
-
-
-def _called(title: str, slug: str | None) -> str:
-    return f"{title!r} ({slug})" if slug else repr(title)
 
 
 async def _held(settings: Settings) -> list[Held]:

@@ -24,6 +24,11 @@ def print_status(known: dict[str, Any]) -> None:
         console.print(redact(line))
 
 
+def called(title: str, slug: str | None) -> str:
+    """What people call a page or a database: its title, and its slug if it has one."""
+    return f"{title!r} ({slug})" if slug else repr(title)
+
+
 def _head(known: dict[str, Any]) -> Iterator[str]:
     counts, pages = known["counts"], known["pages"]
     yield f"notion-kv-sync {known['version']}, ledger as it stands; the daemon: {known['state']}"
@@ -47,7 +52,7 @@ def _details(known: dict[str, Any]) -> Iterator[str]:
     for row in known["conflicts"]:
         yield f"two pages want {row['slug']}: {row['yieldedBy']} became {row['givenSlug']}"
     for row in known["held"]:
-        name = f"{row['title']!r} ({row['slug']})" if row["title"] else row["id"]
+        name = called(row["title"], row["slug"]) if row["title"] else row["id"]
         yield f"held until confirm-removals: {row['kind']} {name}: {row['evidence']}"
     for row in known["skippedDatabases"]:
         yield f"skipped: database {row['name'] or row['id']}: {row['reason']}"

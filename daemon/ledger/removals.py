@@ -37,12 +37,12 @@ class Held:
 
 def held(db: Connection) -> list[Held]:
     """Everything that waits, by slug."""
-    columns = (Link.parent_id, Link.child_id, Link.kind, Link.missing, Page.card, Page.slug, Database.name)
-    named = select(*columns).outerjoin(Page, Page.id == Link.child_id)
-    named = named.outerjoin(Database, Database.id == Link.child_id)
+    columns = (Link.parent_id, Link.child_id, Link.kind, Link.missing)
+    waiting = db.execute(select(*columns).where(Link.held)).all()
+    known = names(db, [child for _, child, _, _ in waiting])
     found = [
-        Held((parent, child), kind, (card or {}).get("title") or name or "", slug, evidence or "")
-        for parent, child, kind, evidence, card, slug, name in db.execute(named.where(Link.held))
+        Held((parent, child), kind, *known.get(child, ("", None)), evidence or "")
+        for parent, child, kind, evidence in waiting
     ]
     found.sort(key=lambda one: (one.slug or "", one.key))
     for name, rows in publishing.refused(db).items():
